@@ -1,0 +1,56 @@
+# Every target works as the first command on a fresh clone: it makes .venv and installs what it needs, once.
+# PYTHON chooses the interpreter that .venv is made from: make test PYTHON=python3.12
+
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+# processes that share the tests
+WORKERS ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench docs clean
+
+help: ## show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: .venv/.demo ## train a small super-resolution network with all automations (ARGS="--fast", ARGS="--config FILE")
+	$(BIN)/lightning-automations demo $(ARGS)
+
+test: lint ## lint, then all tests with coverage (ARGS="-k name")
+	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal --cov --cov-report= $(ARGS)
+
+lint: .venv/.dev ## ruff, mypy and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.dev ## let ruff format and mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.dev ## measure what the automations cost in a training step
+	$(BIN)/python -m benchmarks.overhead $(ARGS)
+
+docs: .venv/.dev ## build the API reference into build/docs
+	$(BIN)/python -W error -m pdoc --docformat google --output-directory build/docs lightning_automations
+
+clean: ## remove .venv, caches and everything that was built
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Debian's Python comes without ensurepip, and then `venv` fails: the pip outside puts one into the environment.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed: make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv .venv || { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install pip; }
+
+.venv/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[demo]'
+	@touch $@
+
+# Dependency groups are known to pip from 25.1 on. What the demo needs is part of it, so its stamp is set as well.
+.venv/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[demo,report]' --group dev
+	@touch .venv/.demo $@

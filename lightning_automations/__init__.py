@@ -1,0 +1,54 @@
+"""Lightning callbacks that adapt learning rate, batch size, gradient clipping and stopping while a run trains.
+
+The names below are loaded when they are first used: `import lightning_automations.core` costs neither torch nor Lightning.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lightning_automations.callbacks.batch_size import DynamicBatchSizeOptimizer
+    from lightning_automations.callbacks.early_stopping import IntelligentEarlyStopping
+    from lightning_automations.callbacks.gradient_clipping import AdaptiveGradientClipping
+    from lightning_automations.callbacks.learning_rate import IntelligentLearningRateScheduler
+    from lightning_automations.core.decision import Adjustment
+    from lightning_automations.core.errors import ConfigError
+    from lightning_automations.factory import build_callbacks
+
+    __version__: str
+
+__all__ = [
+    "AdaptiveGradientClipping",
+    "Adjustment",
+    "ConfigError",
+    "DynamicBatchSizeOptimizer",
+    "IntelligentEarlyStopping",
+    "IntelligentLearningRateScheduler",
+    "build_callbacks",
+]
+
+_HOMES = {
+    "AdaptiveGradientClipping": "callbacks.gradient_clipping",
+    "Adjustment": "core.decision",
+    "ConfigError": "core.errors",
+    "DynamicBatchSizeOptimizer": "callbacks.batch_size",
+    "IntelligentEarlyStopping": "callbacks.early_stopping",
+    "IntelligentLearningRateScheduler": "callbacks.learning_rate",
+    "build_callbacks": "factory",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("lightning-automations")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})
