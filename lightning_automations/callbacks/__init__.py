@@ -1,0 +1,1 @@
+"""Glue: one Lightning callback per automation."""

@@ -1,0 +1,1 @@
+"""Brains: the decisions of every automation in plain Python. Nothing here imports torch or lightning."""

@@ -1,0 +1,138 @@
+"""Checks a value against an annotated type and says what was expected.
+
+The types are those that settings use: bool, int, float, str, None, Literal, unions, tuples of one type, mappings,
+TypedDict, and ``Annotated`` with the bounds of ``annotated_types``. pydantic would do it too, but a brain's settings must
+be importable in milliseconds and without it.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Gt, Le, Lt
+from typing_extensions import is_typeddict
+
+from lightning_automations.core.errors import Problem, nearest
+
+__all__ = ["checked", "expectation"]
+
+_BOUNDS = {Ge: ("at least", "ge"), Gt: ("above", "gt"), Le: ("at most", "le"), Lt: ("below", "lt")}
+_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
+
+
+def checked(value: Any, hint: Any, *, path: str) -> tuple[Any, list[Problem]]:
+    """A value fitted to its type, and what is wrong with it.
+
+    A whole number is taken for a float, and a float without fraction for a whole number (YAML reads ``2e3`` as one);
+    a truth value is never taken for a number. NaN and infinity are floats: bounds keep them out of settings.
+
+    Args:
+        value: What was given.
+        hint: The annotated type.
+        path: Dotted path of the setting, for the message.
+
+    Returns:
+        The value as the type wants it (a mapping copied), and the problems, empty when it is sound.
+    """
+    if is_typeddict(hint):
+        return _checked_mapping(value, hint, path)
+    for option in _options(hint):
+        fitted, sound = _fitted(value, option)
+        if sound:
+            return fitted, []
+    return value, [Problem(path=path, expected=expectation(hint), got=_shown(value))]
+
+
+def expectation(hint: Any) -> str:
+    """What a type asks for, in words.
+
+    >>> expectation(Annotated[float, Gt(0), Le(1)])
+    'a number above 0 and at most 1'
+    """
+    return " or ".join(_expectation(option) for option in _options(hint))
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _expectation(hint: Any) -> str:
+    origin = get_origin(hint)
+    if origin is Annotated:
+        base, *marks = get_args(hint)
+        bounds = [f"{_BOUNDS[type(mark)][0]} {getattr(mark, _BOUNDS[type(mark)][1])}" for mark in marks]
+        return f"{_expectation(base)} {' and '.join(bounds)}"
+    if origin is Literal:
+        return "one of " + ", ".join(repr(choice) for choice in get_args(hint))
+    if origin is tuple:
+        return f"a list, each of it {_expectation(get_args(hint)[0])}"
+    return _NAMES.get(hint, "a mapping")
+
+
+def _fitted(value: Any, hint: Any) -> tuple[Any, bool]:
+    """The value as the type wants it, and whether it fits."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        base, *marks = get_args(hint)
+        fitted, sound = _fitted(value, base)
+        return fitted, sound and all(_within(fitted, mark) for mark in marks)
+    if origin is Literal:
+        return value, any(type(value) is type(choice) and value == choice for choice in get_args(hint))
+    if origin is tuple:
+        return _fitted_tuple(value, get_args(hint)[0])
+    if origin is not None and issubclass(origin, Mapping):
+        return (dict(value), True) if isinstance(value, Mapping) else (value, False)
+    return _fitted_scalar(value, hint)
+
+
+def _fitted_scalar(value: Any, hint: type) -> tuple[Any, bool]:
+    if isinstance(value, bool):
+        return value, hint is bool
+    if hint is float and isinstance(value, int):
+        # A whole number beyond the largest float would overflow on conversion.
+        return (float(value), True) if abs(value) < 1e300 else (value, False)
+    if hint is int and isinstance(value, float):
+        return (int(value), True) if value.is_integer() else (value, False)
+    return value, isinstance(value, hint)
+
+
+def _fitted_tuple(value: Any, hint: Any) -> tuple[Any, bool]:
+    if not isinstance(value, (list, tuple)):
+        return value, False
+    items = [_fitted(item, hint) for item in value]
+    return tuple(item for item, _ in items), all(sound for _, sound in items)
+
+
+def _within(value: Any, mark: Any) -> bool:
+    if isinstance(mark, Ge):
+        return bool(value >= mark.ge)
+    if isinstance(mark, Gt):
+        return bool(value > mark.gt)
+    if isinstance(mark, Le):
+        return bool(value <= mark.le)
+    return bool(value < mark.lt)
+
+
+def _checked_mapping(value: Any, hint: Any, path: str) -> tuple[Any, list[Problem]]:
+    if not isinstance(value, Mapping):
+        return value, [Problem(path=path, expected="a mapping", got=_shown(value))]
+    hints = get_type_hints(hint, include_extras=True)
+    fitted: dict[Any, Any] = {}
+    problems: list[Problem] = []
+    for key, item in value.items():
+        if key in hints:
+            fitted[key], found = checked(item, hints[key], path=f"{path}.{key}")
+        else:
+            known = ", ".join(hints)
+            advice = nearest(str(key), list(hints)) or f"Known names: {known}."
+            found = [Problem(path=f"{path}.{key}", expected=f"one of {known}", got=repr(key), hint=advice)]
+        problems += found
+    return fitted, problems
+
+
+def _shown(value: Any) -> str:
+    text = "null" if value is None else repr(value)
+    kind = "" if value is None else f" ({type(value).__name__})"
+    return f"{text if len(text) <= 80 else text[:77] + '...'}{kind}"

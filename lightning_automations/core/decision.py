@@ -1,0 +1,114 @@
+"""What a brain returns: one change, its reason and the numbers behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import Any, Protocol, Union
+
+__all__ = ["Adjustment", "Brain", "Reason", "Value", "describe"]
+
+Value = Union[float, int, str, bool, None]
+
+
+class Reason(str, Enum):
+    """Why something was changed. The value is what the journal shows."""
+
+    PLATEAU = "plateau"
+    DIVERGENCE = "divergence"
+    NON_FINITE = "non_finite"
+    GRADIENT_LEVEL = "gradient_level"
+    OUT_OF_MEMORY = "out_of_memory"
+    MEMORY_ABOVE_TARGET = "memory_above_target"
+    MEMORY_BELOW_TARGET = "memory_below_target"
+    OVERFITTING = "overfitting"
+    THRESHOLD_REACHED = "threshold_reached"
+    THRESHOLD_CROSSED = "threshold_crossed"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+_EXPLANATIONS = {
+    Reason.PLATEAU: "no improvement for the length of the patience",
+    Reason.DIVERGENCE: "the training loss rises beyond its noise",
+    Reason.NON_FINITE: "a value is NaN or infinite",
+    Reason.GRADIENT_LEVEL: "the usual gradient norm has moved",
+    Reason.OUT_OF_MEMORY: "the batch did not fit into memory",
+    Reason.MEMORY_ABOVE_TARGET: "memory use is above the target",
+    Reason.MEMORY_BELOW_TARGET: "memory use is below the target band",
+    Reason.OVERFITTING: "the validation metric gets worse while the training loss still falls",
+    Reason.THRESHOLD_REACHED: "the metric reached the stopping threshold",
+    Reason.THRESHOLD_CROSSED: "the metric crossed the divergence threshold",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adjustment:
+    """One change that an automation made, or would have made in a dry run.
+
+    Args:
+        step: Optimizer steps done, as ``trainer.global_step`` counts them.
+        epoch: The epoch, counted from 0.
+        automation: Name of the automation as in the YAML, for example ``AdaptiveGradientClipping``.
+        parameter: What was changed, for example ``threshold``.
+        old: The value before.
+        new: The value after.
+        reason: Why.
+        evidence: The numbers behind the decision.
+    """
+
+    step: int
+    epoch: int
+    automation: str
+    parameter: str
+    old: Value
+    new: Value
+    reason: Reason
+    evidence: Mapping[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The adjustment as JSON-able values."""
+        return {**asdict(self), "reason": self.reason.value}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Adjustment:
+        """The adjustment that ``as_dict`` wrote.
+
+        Raises:
+            ValueError: If the reason is not known.
+            TypeError: If a field is missing or unknown.
+        """
+        return cls(**{**values, "reason": Reason(values["reason"])})
+
+
+class Brain(Protocol):
+    """The shape of every decision class: fed with numbers, asked for one change, its state in and out.
+
+    ``observe`` takes what the automation reads as keyword arguments and returns an ``Adjustment`` or None. It is left
+    out of this protocol because its arguments differ.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a decision depends on, as JSON-able values."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the state that ``state_dict`` gave."""
+
+
+def describe(adjustment: Adjustment) -> str:
+    """One adjustment as a sentence for people.
+
+    >>> describe(Adjustment(step=40, epoch=1, automation="A", parameter="factor", old=1.0, new=0.5,
+    ...                     reason=Reason.PLATEAU, evidence={"best": 0.25}))
+    'step 40: A changed factor from 1 to 0.5: no improvement for the length of the patience (best 0.25)'
+    """
+    numbers = ", ".join(f"{name} {_short(value)}" for name, value in adjustment.evidence.items())
+    change = f"changed {adjustment.parameter} from {_short(adjustment.old)} to {_short(adjustment.new)}"
+    sentence = f"step {adjustment.step}: {adjustment.automation} {change}: {_EXPLANATIONS[adjustment.reason]}"
+    return f"{sentence} ({numbers})" if numbers else sentence
+
+
+def _short(value: Value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,139 @@
+"""What the settings of all automations have in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
+
+from annotated_types import Ge
+from typing_extensions import Self
+
+from lightning_automations.core.checking import checked
+from lightning_automations.core.errors import ConfigError, Problem, nearest
+
+__all__ = ["AutomationSettings", "RunLength"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunLength:
+    """How long a fit will be, as far as it is known at its start.
+
+    Args:
+        steps: Optimizer steps of the whole run, or None.
+        epochs: Epochs of the whole run, or None.
+    """
+
+    steps: int | None = None
+    epochs: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutomationSettings:
+    """Settings that every automation has. Types and ranges are checked where the object is made.
+
+    Args:
+        enabled: Whether the automation is used at all.
+        max_adjustments: Changes it may make before it retires to its fallback, 0 or more; None: no limit.
+        fallback: What holds once it has retired.
+        on_error: ``fallback`` retires the automation on an unexpected error, ``raise`` lets the error through.
+        dry_run: Decide and record, change nothing.
+        journal: ``auto`` writes ``automations.jsonl`` into the trainer's log folder when there is a logger; a path
+            writes there; False writes nothing.
+
+    Raises:
+        ConfigError: If a value has the wrong type, is out of its range, or contradicts another.
+    """
+
+    automation: ClassVar[str] = ""
+    ordered: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Pairs of settings of which the first must not be above the second."""
+    shares_of_steps: ClassVar[Mapping[str, float]] = {}
+    """Settings in optimizer steps that are not written: the largest share of the run's steps they may take."""
+    shares_of_epochs: ClassVar[Mapping[str, float]] = {}
+    """The same for settings in epochs."""
+
+    enabled: bool = True
+    max_adjustments: Annotated[int, Ge(0)] | None = None
+    fallback: Mapping[str, Any] = field(default_factory=dict)
+    on_error: Literal["fallback", "raise"] = "fallback"
+    dry_run: bool = False
+    journal: str | bool = "auto"
+
+    def __post_init__(self) -> None:
+        problems: list[Problem] = []
+        sound: set[str] = set()
+        for name, hint in type(self).types().items():
+            value, found = checked(getattr(self, name), hint, path=name)
+            problems += found
+            if not found:
+                sound.add(name)
+                object.__setattr__(self, name, value)
+        problems += self._contradictions(sound)
+        if problems:
+            raise ConfigError(problem.under(self.automation) for problem in problems)
+
+    @classmethod
+    @cache
+    def types(cls) -> dict[str, Any]:
+        """Every setting's name and annotated type, in the order of declaration."""
+        hints = get_type_hints(cls, include_extras=True)
+        return {item.name: hints[item.name] for item in fields(cls)}
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """Settings from names and values, with unknown names and wrong values reported together.
+
+        Raises:
+            ConfigError: Lists every problem.
+        """
+        known = list(cls.types())
+        problems = [
+            Problem(
+                path=f"{cls.automation}.{name}",
+                expected=f"a setting of {cls.automation}",
+                got=f"the unknown name {name!r}",
+                hint=nearest(str(name), known) or f"Known names: {', '.join(known)}.",
+            )
+            for name in values
+            if name not in known
+        ]
+        try:
+            settings = cls(**{name: value for name, value in values.items() if name in known})
+        except ConfigError as error:
+            raise ConfigError([*problems, *error.problems]) from None
+        if problems:
+            raise ConfigError(problems)
+        return settings
+
+    def fitted(self, run: RunLength, written: Iterable[str]) -> Self:
+        """These settings with the counts that were not written shortened to a run that is too short for them.
+
+        Args:
+            run: Length of the run.
+            written: Names of the settings that the user wrote; they are left as they are.
+        """
+        changes: dict[str, int] = {}
+        for shares, length in ((self.shares_of_steps, run.steps), (self.shares_of_epochs, run.epochs)):
+            for name, share in shares.items():
+                if length is not None and name not in written:
+                    changes[name] = min(getattr(self, name), math.ceil(share * length))
+        return replace(self, **changes)  # type: ignore[arg-type]  # names of settings, checked when the object is made
+
+    def contradictions(self) -> Iterable[Problem]:
+        """Problems between several settings, each of which is sound in itself. Automations add their own."""
+        return ()
+
+    def _contradictions(self, sound: set[str]) -> Iterable[Problem]:
+        for low, high in self.ordered:
+            if {low, high} <= sound and getattr(self, low) > getattr(self, high):
+                yield Problem(
+                    path=low,
+                    expected=f"at most {high} ({getattr(self, high)})",
+                    got=str(getattr(self, low)),
+                    hint=f"Lower {low} or raise {high}.",
+                )
+        if sound == set(type(self).types()):
+            yield from self.contradictions()

@@ -1,0 +1,35 @@
+"""Small, pure, bounded statistics for the brains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import median
+
+__all__ = ["finite", "mean", "median_absolute_deviation", "pushed"]
+
+# For normally distributed values 1.4826 x the median absolute deviation is the standard deviation.
+_NORMAL_CONSISTENCY = 1.4826
+
+
+def pushed(values: tuple[float, ...], value: float, *, size: int) -> tuple[float, ...]:
+    """The last ``size`` of the values with one more at the end."""
+    return (*values, value)[-size:]
+
+
+def finite(values: Sequence[float]) -> list[float]:
+    """The values that are neither NaN nor infinite."""
+    return [value for value in values if math.isfinite(value)]
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean; NaN of nothing."""
+    return math.fsum(values) / len(values) if values else math.nan
+
+
+def median_absolute_deviation(values: Sequence[float]) -> float:
+    """The spread of the middle half, scaled to equal the standard deviation of normal values; 0 of nothing."""
+    if not values:
+        return 0.0
+    centre = median(values)
+    return _NORMAL_CONSISTENCY * median(abs(value - centre) for value in values)

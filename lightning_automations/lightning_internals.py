@@ -1,0 +1,24 @@
+"""The only module that touches private attributes of Lightning.
+
+Each function has a test in ``tests/callbacks/test_lightning_internals.py`` that fails when Lightning changes what it
+relies on. Nothing public serves in these places.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+__all__ = ["logging_step", "logs_are_due"]
+
+
+def logs_are_due(trainer: Trainer) -> bool:
+    """Whether Lightning itself logs after this batch (``log_every_n_steps``, and at the end of a stopped run)."""
+    connector: Any = trainer._logger_connector
+    return bool(connector.should_update_logs)
+
+
+def logging_step(trainer: Trainer) -> int:
+    """The step under which Lightning logs training metrics; with several optimizers it is not ``global_step``."""
+    return int(trainer.fit_loop.epoch_loop._batches_that_stepped)

@@ -1,0 +1,1 @@
+"""Probes: they read the world. torch is allowed here, lightning is not."""
