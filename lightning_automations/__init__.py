@@ -1,6 +1,7 @@
 """Lightning callbacks that adapt learning rate, batch size, gradient clipping and stopping while a run trains.
 
-The names below are loaded when they are first used: `import lightning_automations.core` costs neither torch nor Lightning.
+The names below are loaded when they are first used, so that `import lightning_automations.core` loads neither torch
+nor Lightning.
 """
 
 from importlib import import_module

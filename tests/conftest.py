@@ -7,7 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # An error inside an automation would retire it and training would go on: a test has to see it.
 os.environ["LIGHTNING_AUTOMATIONS_ON_ERROR"] = "raise"
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,9 @@ ALLOWED_SKIPS: frozenset[str] = frozenset()
 
 
 @pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainers write below the current folder: each test gets one of its own."""
     monkeypatch.chdir(tmp_path)
-    yield
 
 
 def _fail_if_skipped(report: Any) -> None:
