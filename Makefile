@@ -3,10 +3,14 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# what follows the command of demo and bench
 ARGS ?=
-
 # processes that share the tests
 WORKERS ?= auto
+
+comma := ,
+# says nothing when the share is reached, so that pytest has the last word
+covered = table=$$($(BIN)/coverage report --fail-under=$(1) $(2)) || { echo "$$table"; exit 1; }
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench docs clean
@@ -17,8 +21,10 @@ help: ## show the targets
 demo: .venv/.demo ## train a small super-resolution network with all automations (ARGS="--fast", ARGS="--config FILE")
 	$(BIN)/lightning-automations demo $(ARGS)
 
-test: lint ## lint, then all tests with coverage (ARGS="-k name")
-	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal --cov --cov-report= $(ARGS)
+test: lint ## lint, then all tests with coverage
+	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal --cov --cov-report=
+	@$(call covered,100,--include='*/core/*$(comma)*/config/*')
+	@$(call covered,90,--omit='*/core/*$(comma)*/config/*')
 
 lint: .venv/.dev ## ruff, mypy and the direction of imports
 	$(BIN)/ruff check .
