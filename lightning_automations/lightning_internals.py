@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from lightning.pytorch import Trainer
+from torchmetrics import Metric
 
-__all__ = ["logging_step", "logs_are_due"]
+__all__ = ["logged_metric_object", "logging_step", "logs_are_due"]
 
 
 def logs_are_due(trainer: Trainer) -> bool:
@@ -22,3 +23,13 @@ def logs_are_due(trainer: Trainer) -> bool:
 def logging_step(trainer: Trainer) -> int:
     """The step under which Lightning logs training metrics; with several optimizers it is not ``global_step``."""
     return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
+
+
+def logged_metric_object(trainer: Trainer, name: str) -> Metric | None:
+    """The torchmetrics object that was logged under this name in the fit, or None: a number was, or nothing."""
+    epoch_loop: Any = trainer.fit_loop.epoch_loop
+    for results in (epoch_loop.val_loop._results, epoch_loop._results):
+        for result in results.result_metrics:
+            if not result.is_tensor and name in results._forked_name(result, on_step=False):
+                return result.value if isinstance(result.value, Metric) else None
+    return None
