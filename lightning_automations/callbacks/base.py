@@ -384,28 +384,30 @@ class AutomationCallback(*CALLBACK_BASES):  # type: ignore[misc]
         self._journal.write(event, self.name, details)
 
     def _publish(self, trainer: Trainer) -> None:
-        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self._named_values().items()})
+        values = self._named_values(trainer)
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
 
     def _log_values(self, trainer: Trainer) -> None:
-        values = self._named_values()
+        values = self._named_values(trainer)
         for logger in trainer.loggers:
             logger.log_metrics(values, step=logging_step(trainer))
 
-    def _named_values(self) -> dict[str, float]:
-        return {f"automation/{self.metrics_name}/{name}": value for name, value in self.values().items()}
+    def _named_values(self, trainer: Trainer) -> dict[str, float]:
+        if self._failure is not None:
+            return {}
+        values = self._guarded(trainer, self.values) or {}
+        return {f"automation/{self.metrics_name}/{name}": value for name, value in values.items()}
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._awake:
             self._session = None
             return
         self._guarded(trainer, self.end, trainer, pl_module)
+        summary = "failed" if self._failure is not None else self._guarded(trainer, self.summary)
         made = f"{self._changes_counted} adjustment(s)" + (" (dry run)" if self.settings.dry_run else "")
-        state = "retired; " if self._retired else ""
         if trainer.is_global_zero:
-            log.info("%s: %s%s; %s", self.name, state, made, self.summary())
-        self._write(
-            trainer, "end", adjustments=self._changes_counted, retired=self._retired, values=dict(self.values())
-        )
+            log.info("%s: %s%s; %s", self.name, "retired; " if self._retired else "", made, summary)
+        self._write(trainer, "end", adjustments=self._changes_counted, retired=self._retired, summary=summary)
         self._awake = False
         if not any(automation._awake for automation in self.session.automations):
             self.session.close()
