@@ -13,7 +13,7 @@ comma := ,
 covered = table=$$($(BIN)/coverage report --fail-under=$(1) $(2)) || { echo "$$table"; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench docs clean
+.PHONY: help demo test oldest lint format bench docs clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -25,6 +25,9 @@ test: lint ## lint, then all tests with coverage
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal --cov --cov-report=
 	@$(call covered,100,--include='*/core/*$(comma)*/config/*')
 	@$(call covered,90,--omit='*/core/*$(comma)*/config/*')
+
+oldest: .venv-oldest/.test ## all tests with the oldest versions that are supported (constraints-oldest.txt)
+	.venv-oldest/bin/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal
 
 lint: .venv/.dev ## ruff, mypy and the direction of imports
 	$(BIN)/ruff check .
@@ -43,7 +46,7 @@ docs: .venv/.dev ## build the API reference into build/docs
 	$(BIN)/python -W error -m pdoc --docformat google --output-directory build/docs lightning_automations
 
 clean: ## remove .venv, caches and everything that was built
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*
+	rm -rf .venv .venv-oldest build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Debian's Python comes without ensurepip, and then `venv` fails: the pip outside puts one into the environment.
@@ -60,3 +63,9 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[demo,report]' --group dev
 	@touch .venv/.demo $@
+
+.venv-oldest/.test: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv --clear .venv-oldest
+	.venv-oldest/bin/python -m pip install --upgrade 'pip>=25.1'
+	.venv-oldest/bin/python -m pip install --constraint constraints-oldest.txt --editable '.[demo,report]' --group test
+	@touch $@
