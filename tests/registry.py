@@ -1,0 +1,68 @@
+"""One row per automation: under which settings it acts in a short run. Every contract test runs over these rows.
+
+A new automation is one more row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from lightning_automations import (
+    AdaptiveGradientClipping,
+    DynamicBatchSizeOptimizer,
+    IntelligentEarlyStopping,
+    IntelligentLearningRateScheduler,
+)
+from lightning_automations.callbacks.base import AutomationCallback
+from tests.callbacks.helpers import Regression
+
+__all__ = ["ROWS", "Hungry", "Row"]
+
+EPOCHS = 8
+STEPS_PER_EPOCH = 16
+
+
+class Hungry(Regression):
+    """Runs out of memory for every batch of more than two samples, as a GPU would."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        if len(batch[0]) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return super().training_step(batch, batch_idx)
+
+
+@dataclass(frozen=True)
+class Row:
+    """An automation, the settings under which it acts in 8 epochs of 16 steps, and the module on which it does."""
+
+    automation: type[AutomationCallback]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    module: Callable[[], Regression] = Regression
+
+    def make(self, **settings: Any) -> AutomationCallback:
+        """The callback with the settings under which it acts, and others on top."""
+        return self.automation(**{**self.settings, **settings})
+
+    def __str__(self) -> str:
+        return self.automation.__name__
+
+
+ROWS = (
+    Row(IntelligentLearningRateScheduler, {"plateau_patience": 30, "monitor_metric": "val/loss"}),
+    Row(DynamicBatchSizeOptimizer, {"adjustment_frequency": 10}, Hungry),
+    Row(AdaptiveGradientClipping, {"monitoring_frequency": 4, "gradient_history_size": 8}),
+    Row(
+        IntelligentEarlyStopping,
+        {
+            "monitor_metric": "val/loss",
+            "patience": 48,
+            "min_epochs": 0,
+            "min_iterations": 0,
+            "warmup_iterations": 0,
+        },
+    ),
+)

@@ -1,0 +1,248 @@
+"""Every rule that holds for every automation, over every automation, from one registry."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.tuner import Tuner
+
+from lightning_automations.callbacks.base import AutomationCallback
+from tests.callbacks.helpers import Regression, SaveAt, journal_entries, make_trainer, train_loader, val_loader, weights
+from tests.registry import EPOCHS, ROWS, STEPS_PER_EPOCH, Row
+
+every_automation = pytest.mark.parametrize("row", ROWS, ids=str)
+
+
+def fit(module: Regression, *callbacks: Any, checkpoint: str | None = None, **options: Any) -> Any:
+    """Eight epochs of 16 steps with a validation after each."""
+    trainer = make_trainer(callbacks, **{"max_epochs": EPOCHS, **options})
+    trainer.fit(module, train_loader(), val_loader(), ckpt_path=checkpoint)
+    return trainer
+
+
+def same(one: Regression, other: Regression) -> bool:
+    """Whether two modules have the same weights, bit for bit."""
+    return all(torch.equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
+
+
+@every_automation
+def test_it_acts_in_the_run_of_the_registry(row: Row) -> None:
+    """Without this, the rules below would be tested on automations that do nothing."""
+    automation = row.make()
+    fit(row.module(), automation)
+    assert automation.adjustments
+
+
+@every_automation
+def test_defaults_build_and_the_frozen_settings_are_what_was_written(row: Row) -> None:
+    """Every setting has a default; what is written arrives; nobody can change it later."""
+    assert row.automation().settings == row.automation.settings_class()
+    settings = row.make().settings
+    assert {name: getattr(settings, name) for name in row.settings} == row.settings
+    with pytest.raises(AttributeError):
+        settings.enabled = False  # type: ignore[misc]
+
+
+def test_state_keys_are_unique_and_of_the_identity_alone() -> None:
+    """A checkpoint finds its automation again whatever the settings have become."""
+    keys = [row.make().state_key for row in ROWS]
+    assert keys == [row.automation.__name__ for row in ROWS]
+    assert [row.automation().state_key for row in ROWS] == keys
+
+
+@every_automation
+def test_resumed_from_any_place_it_decides_as_if_never_interrupted(row: Row, tmp_path: Path) -> None:
+    """Checkpoints in the middle of an epoch and of a period lead to the same adjustments and the same weights."""
+    whole, module = row.make(), row.module()
+    saves = [SaveAt(step, tmp_path) for step in (1, 37, 64)]
+    fit(module, whole, *saves)
+    for save in saves:
+        resumed, twin = row.make(), row.module()
+        fit(twin, resumed, checkpoint=save.path)
+        assert resumed.adjustments == whole.adjustments
+        assert same(module, twin)
+
+
+@every_automation
+def test_state_is_json_and_loads_as_weights_only(row: Row, tmp_path: Path) -> None:
+    """The state survives JSON, and torch loads a checkpoint of ours without running code."""
+    automation, save = row.make(), SaveAt(37, tmp_path)
+    fit(row.module(), automation, save)
+    state = torch.load(save.path, weights_only=True)["callbacks"][automation.state_key]
+    assert json.loads(json.dumps(state)) == state
+    twin = row.make()
+    twin.load_state_dict(state)
+    assert twin.state_dict() == state
+
+
+@every_automation
+def test_checkpoints_load_with_and_without_us(row: Row, tmp_path: Path) -> None:
+    """A run can start with us from a checkpoint made without us, and go on without us from one of ours."""
+    plain, save = Regression(), SaveAt(16, tmp_path / "plain")
+    fit(plain, save, max_epochs=2)
+    automation = row.make()
+    trainer = fit(Regression(), automation, checkpoint=save.path)
+    assert trainer.global_step > 16
+    ours = SaveAt(16, tmp_path / "ours")
+    fit(row.module(), row.make(), ours, max_epochs=2)
+    with pytest.warns(UserWarning, match="callbacks used to create the checkpoint need to be provided"):
+        trainer = fit(Regression(), checkpoint=ours.path, max_epochs=2)
+    assert trainer.global_step == 2 * STEPS_PER_EPOCH
+
+
+@every_automation
+@pytest.mark.parametrize("settings", [{"enabled": False}, {"dry_run": True}], ids=["disabled", "dry_run"])
+def test_disabled_or_dry_the_weights_are_those_of_plain_lightning(row: Row, settings: dict[str, bool]) -> None:
+    """Bit for bit, over the whole run."""
+    plain, module = Regression(), Regression()
+    fit(plain)
+    trainer = fit(module, row.make(**settings))
+    assert trainer.global_step == EPOCHS * STEPS_PER_EPOCH
+    assert same(plain, module)
+
+
+@every_automation
+def test_a_dry_run_journals_what_would_have_been_done(row: Row, tmp_path: Path) -> None:
+    """Every adjustment of a dry run is marked as not applied."""
+    path = tmp_path / "journal.jsonl"
+    automation = row.make(dry_run=True, journal=str(path))
+    fit(Regression(), automation)
+    adjustments = [entry for entry in journal_entries(path) if entry["event"] == "adjustment"]
+    assert [entry["applied"] for entry in adjustments] == [False] * len(automation.adjustments)
+
+
+@every_automation
+def test_quiet_under_fast_dev_run(row: Row) -> None:
+    """A development run changes nothing and decides nothing."""
+    automation = row.make()
+    fit(Regression(), automation, fast_dev_run=4)
+    assert automation.adjustments == []
+
+
+@every_automation
+def test_validation_outside_of_fit_leaves_the_state_alone(row: Row) -> None:
+    """fit, validate, fit again with the same trainer: validate is invisible, the second fit goes on."""
+    automation, module = row.make(), row.module()
+    trainer = fit(module, automation, max_epochs=4)
+    before = automation.state_dict()
+    trainer.validate(module, val_loader(), verbose=False)
+    assert automation.state_dict() == before
+    trainer.should_stop = False
+    trainer.fit_loop.max_epochs = EPOCHS
+    trainer.fit(module, train_loader(), val_loader())
+    assert automation.adjustments[: len(before["adjustments"])] == [
+        type(adjustment)(**{**saved, "reason": adjustment.reason})
+        for saved, adjustment in zip(before["adjustments"], automation.adjustments, strict=False)
+    ]
+
+
+@every_automation
+def test_a_new_trainer_starts_afresh(row: Row) -> None:
+    """The same callback in a second trainer makes the same adjustments as in the first."""
+    automation = row.make()
+    fit(row.module(), automation)
+    first = automation.adjustments
+    fit(row.module(), automation)
+    assert automation.adjustments == first
+
+
+@every_automation
+def test_copied_and_pickled_after_a_fit(row: Row) -> None:
+    """A copy knows what the original knew and can train."""
+    automation = row.make()
+    fit(row.module(), automation)
+    for twin in (copy.deepcopy(automation), pickle.loads(pickle.dumps(automation))):
+        assert twin.adjustments == automation.adjustments
+        fit(row.module(), twin)
+        assert twin.adjustments == automation.adjustments
+
+
+@every_automation
+@pytest.mark.parametrize("method", ["observe", "state_dict"])
+def test_a_brain_that_fails_retires_and_training_goes_on(
+    row: Row, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An injected error in the decision ends the automation, not the run."""
+    monkeypatch.delenv("LIGHTNING_AUTOMATIONS_ON_ERROR")
+    automation = row.make()
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("broken on purpose")
+
+    if method == "observe":
+        monkeypatch.setattr(type(automation.brain), "observe", broken)
+    else:
+        monkeypatch.setattr(type(automation), "read", broken)
+    trainer = fit(row.module(), automation)
+    assert trainer.global_step == EPOCHS * STEPS_PER_EPOCH
+    assert automation.retired
+
+
+@every_automation
+def test_the_tuner_is_left_alone(row: Row, tmp_path: Path) -> None:
+    """lr_find and scale_batch_size give what they give without us, and leave our state as it was."""
+
+    class Tunable(Regression):
+        batch_size = 4
+
+        def train_dataloader(self) -> Any:
+            return train_loader(self.batch_size)
+
+    def tune(*callbacks: Any) -> tuple[Any, int]:
+        module = Tunable()
+        trainer = make_trainer(callbacks, max_epochs=2, default_root_dir=tmp_path)
+        finder = Tuner(trainer).lr_find(module, num_training=20, attr_name="rate")
+        size = Tuner(trainer).scale_batch_size(module, max_trials=2, steps_per_trial=2, init_val=4)
+        assert finder is not None
+        return finder.results, int(size or 0)
+
+    automation = row.make()
+    before = automation.state_dict()
+    assert tune(automation) == tune()
+    assert automation.state_dict() == before
+
+
+@every_automation
+def test_both_namespaces_accept_it(row: Row) -> None:
+    """It is a Callback of lightning and of pytorch_lightning."""
+    automation = row.make()
+    assert isinstance(automation, Callback)
+    assert isinstance(automation, pytorch_lightning.Callback)
+
+
+def test_all_together_resume_as_if_never_interrupted(tmp_path: Path) -> None:
+    """All automations in one run, on a module that runs out of memory, stopped in mid-epoch and resumed."""
+
+    def automations() -> list[AutomationCallback]:
+        return [row.make() for row in ROWS]
+
+    module_type = next(row.module for row in ROWS if row.module is not Regression)
+    whole, module, save = automations(), module_type(), SaveAt(37, tmp_path)
+    fit(module, *whole, save)
+    resumed, twin = automations(), module_type()
+    fit(twin, *resumed, checkpoint=save.path)
+    assert [automation.adjustments for automation in resumed] == [automation.adjustments for automation in whole]
+    assert same(module, twin)
+
+
+def test_all_together_dry_the_weights_are_those_of_plain_lightning(tmp_path: Path) -> None:
+    """dry_run on everything: bit-identical weights, and a journal of what would have been done."""
+    plain, module, logger = Regression(), Regression(), CSVLogger(tmp_path)
+    fit(plain)
+    automations = [row.make(dry_run=True) for row in ROWS]
+    fit(module, *automations, logger=logger, log_every_n_steps=4)
+    assert same(plain, module)
+    entries = journal_entries(Path(logger.log_dir) / "automations.jsonl")
+    assert {entry["automation"] for entry in entries} == {row.automation.__name__ for row in ROWS}
+    made = [entry for entry in entries if entry["event"] == "adjustment"]
+    assert made
+    assert not any(entry["applied"] for entry in made)
