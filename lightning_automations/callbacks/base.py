@@ -124,8 +124,13 @@ class AutomationCallback(*CALLBACK_BASES):  # type: ignore[misc]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+
+        def __init__(self: AutomationCallback, **settings: Any) -> None:
+            AutomationCallback.__init__(self, **settings)
+
         # Editors, help() and LightningCLI see the settings as keyword arguments, from their one declaration.
-        cls.__signature__ = inspect.signature(cls.settings_class).replace(return_annotation=inspect.Signature.empty)
+        __init__.__signature__ = _constructor_signature(cls.settings_class)  # type: ignore[attr-defined]
+        cls.__init__ = __init__  # type: ignore[method-assign]
 
     def __init__(self, **settings: Any) -> None:
         super().__init__()
@@ -412,6 +417,16 @@ class AutomationCallback(*CALLBACK_BASES):  # type: ignore[misc]
         if not any(automation._awake for automation in self.session.automations):
             self.session.close()
         self._session = None
+
+
+def _constructor_signature(settings: type[AutomationSettings]) -> inspect.Signature:
+    """Of a constructor that takes every setting by keyword, with its type and default."""
+    defaults = settings()
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=getattr(defaults, name))
+        for name, hint in settings.types().items()
+    ]
+    return inspect.Signature([inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), *parameters])
 
 
 def _run_length(trainer: Trainer) -> RunLength:
