@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from lightning.fabric.plugins.precision.amp import _optimizer_handles_unscaling
 from lightning.pytorch import Trainer
+from torch.optim import Optimizer
 from torchmetrics import Metric
 
-__all__ = ["logged_metric_object", "logging_step", "logs_are_due"]
+__all__ = ["logged_metric_object", "logging_step", "logs_are_due", "unscales_by_itself"]
 
 
 def logs_are_due(trainer: Trainer) -> bool:
@@ -33,3 +35,8 @@ def logged_metric_object(trainer: Trainer, name: str) -> Metric | None:
             if not result.is_tensor and name in results._forked_name(result, on_step=False):
                 return result.value if isinstance(result.value, Metric) else None
     return None
+
+
+def unscales_by_itself(optimizer: Optimizer) -> bool:
+    """Whether gradients are still scaled in ``on_before_optimizer_step`` under a GradScaler (fused optimizers)."""
+    return bool(_optimizer_handles_unscaling(optimizer))

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Lt
 from typing_extensions import TypedDict
 
+from lightning_automations.core.decision import Adjustment, Reason
 from lightning_automations.core.settings import AutomationSettings
+from lightning_automations.core.state import dumped, restored
+from lightning_automations.core.statistics import median_absolute_deviation, pushed
 
-__all__ = ["GradientClippingFallback", "GradientClippingSettings"]
+__all__ = ["GradientClippingBrain", "GradientClippingFallback", "GradientClippingSettings"]
 
 PositiveNorm = Annotated[float, Gt(0), Lt(math.inf)]
+
+ENOUGH_NORMS = 8
+"""Norms before the first threshold of a history, and successive norms beyond the band that are a new level."""
+THRESHOLD_SPREADS = 3.0
+"""The threshold lies this many spreads above the usual level, on the logarithm."""
+BAND_SPREADS = 4.0
+"""A norm further than this from the usual level, up or down, is beyond the band."""
+SMALLEST_SPREAD = 0.1
+"""Spread of the logarithm that is taken where norms vary less: a tenth of the level."""
+MIN_ROOM = math.log(0.1)
+MAX_ROOM = math.log(10.0)
 
 
 class GradientClippingFallback(TypedDict, total=False):
@@ -29,12 +44,14 @@ class GradientClippingSettings(AutomationSettings):
 
     Args:
         initial_threshold: Largest norm until enough norms have been seen, above 0; brought inside the bounds.
-        min_threshold: Smallest threshold, above 0.
-        max_threshold: Largest threshold, above 0, at least ``min_threshold``.
-        adjustment_factor: Largest relative change of the threshold at one decision, above 1.
+        min_threshold: Smallest threshold, above 0. See below.
+        max_threshold: Largest threshold, above 0, at least ``min_threshold``. See below.
+        adjustment_factor: Largest relative change of the threshold at one decision, above 1. The first threshold of a
+            history and a confirmed change of level are followed at once.
         monitoring_frequency: Optimizer steps between decisions, 1 or more.
         gradient_history_size: Norms that the statistics are taken over, 2 or more.
-        method: The rule that makes a threshold of the norms.
+        method: The rule that makes a threshold of the norms. ``median_mad``: median plus three median absolute
+            deviations of the logarithm of the norms before clipping.
         skip_nonfinite: ``exact`` skips a step with NaN or infinity in its gradients, at the cost of one read of one
             flag a step; ``zero`` sets such gradients to zero without a read, where momentum and weight decay still
             act; ``off`` (or false, as YAML reads it) does neither.
@@ -42,6 +59,9 @@ class GradientClippingSettings(AutomationSettings):
             one by more than ``adjustment_factor``.
         fallback: ``threshold``, the constant largest norm once retired, above 0.
         enabled, on_error, dry_run, journal: As in ``AutomationSettings``.
+
+    The bounds are absolute norms where they are written. Where they are not, they are those of a loss in an ordinary
+    unit and make room for another: see ``GradientClippingBrain``.
 
     Raises:
         ConfigError: If a value has the wrong type, is out of its range, or ``min_threshold`` is above
@@ -65,3 +85,153 @@ class GradientClippingSettings(AutomationSettings):
     skip_nonfinite: Literal["exact", "zero", "off", False] = "exact"
     max_adjustments: Annotated[int, Ge(0)] | None = 100
     fallback: GradientClippingFallback = field(default_factory=lambda: GradientClippingFallback(threshold=1.0))
+
+    @property
+    def fallback_threshold(self) -> float:
+        """The largest norm once the automation has retired."""
+        return self.fallback.get("threshold", 1.0)
+
+
+@dataclass
+class LevelState:
+    """What is known of the gradients of one optimizer; every norm as its natural logarithm."""
+
+    threshold: float
+    counted: float
+    """The threshold at the last change that was counted."""
+    norms: tuple[float, ...] = ()
+    """The history, oldest first."""
+    beyond: tuple[float, ...] = ()
+    """The last successive norms beyond the band on one side."""
+    centre: float | None = None
+    """The usual level, as of the last decision; None until a history has had one."""
+    spread: float = 0.0
+    first_centre: float | None = None
+    """The usual level at the run's first decision: what the unit of the loss makes of the gradients."""
+
+
+class GradientClippingBrain:
+    """Derives a threshold from the norms of unclipped gradients, for each optimizer apart.
+
+    The threshold lies three spreads above the usual level: median and median absolute deviation of the logarithm of the
+    last ``gradient_history_size`` norms, which a few outliers do not move. It was fixed before the norm that it is
+    applied to was seen, so no outlier lifts its own limit. Until 8 norms are known ``initial_threshold`` holds; then
+    the first threshold is taken as it is, and from there on it drifts by ``adjustment_factor`` a decision at most.
+    Eight norms in a row beyond the band on the same side are no outliers but a new level: the old history is dropped
+    and the threshold follows at once.
+
+    Args:
+        settings: The settings.
+        written: Names of the settings that the user wrote. A bound that is written is an absolute norm.
+    """
+
+    def __init__(self, settings: GradientClippingSettings, *, written: Collection[str] = ()) -> None:
+        self.settings = settings
+        self._written = frozenset(written)
+        self._levels: dict[int, LevelState] = {}
+
+    def threshold(self, optimizer: int = 0) -> float:
+        """The largest norm that holds now for the optimizer of this index."""
+        return self._level(optimizer).threshold
+
+    def usual(self, optimizer: int = 0) -> float:
+        """The norm that far outliers are brought to: the usual one, or the threshold where that is lower or all."""
+        level = self._level(optimizer)
+        if level.centre is None or level.centre >= math.log(level.threshold):
+            return level.threshold
+        return math.exp(level.centre)
+
+    def observe(
+        self, *, step: int, epoch: int, norms: Sequence[float], optimizer: int = 0, parameter: str = "threshold"
+    ) -> Adjustment | None:
+        """Take up the norms since the last decision and set the threshold.
+
+        Args:
+            step: Optimizer steps done.
+            epoch: The epoch.
+            norms: Norms before clipping, oldest first. Those that are zero or not finite leave no trace.
+            optimizer: Index of the optimizer that they belong to.
+            parameter: What the adjustment calls the threshold.
+
+        Returns:
+            The change against the threshold that was counted last, once it is above ``adjustment_factor``; None for
+            smaller moves, which are made all the same.
+        """
+        level = self._level(optimizer)
+        for norm in norms:
+            if 0 < norm < math.inf:
+                self._see(level, math.log(norm))
+        if len(level.norms) < self._enough():
+            return None
+        self._set_threshold(level)
+        old = level.counted
+        if abs(math.log(level.threshold / old)) <= math.log(self.settings.adjustment_factor):
+            return None
+        level.counted = level.threshold
+        return Adjustment(
+            step=step,
+            epoch=epoch,
+            automation=self.settings.automation,
+            parameter=parameter,
+            old=old,
+            new=level.threshold,
+            reason=Reason.GRADIENT_LEVEL,
+            evidence={"usual_norm": math.exp(median(level.norms)), "norms": len(level.norms)},
+        )
+
+    def start_anew(self) -> None:
+        """Drop all histories; thresholds stay until enough norms are known again."""
+        for level in self._levels.values():
+            level.norms, level.beyond, level.centre = (), (), None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of each optimizer under its index, as text."""
+        return {str(index): dumped(level) for index, level in self._levels.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the state that ``state_dict`` gave."""
+        self._levels = {int(index): restored(LevelState, values) for index, values in state.items()}
+
+    def _level(self, optimizer: int) -> LevelState:
+        if optimizer not in self._levels:
+            low, high = self.settings.min_threshold, self.settings.max_threshold
+            initial = min(max(self.settings.initial_threshold, low), high)
+            self._levels[optimizer] = LevelState(threshold=initial, counted=initial)
+        return self._levels[optimizer]
+
+    def _enough(self) -> int:
+        return min(ENOUGH_NORMS, self.settings.gradient_history_size)
+
+    def _see(self, level: LevelState, norm: float) -> None:
+        level.norms = pushed(level.norms, norm, size=self.settings.gradient_history_size)
+        if level.centre is None or abs(norm - level.centre) <= BAND_SPREADS * level.spread:
+            level.beyond = ()
+            return
+        same_side = bool(level.beyond) and (level.beyond[-1] > level.centre) == (norm > level.centre)
+        level.beyond = (*level.beyond, norm) if same_side else (norm,)
+        if len(level.beyond) >= ENOUGH_NORMS:
+            level.norms, level.beyond, level.centre = level.beyond, (), None
+            level.norms = level.norms[-self.settings.gradient_history_size :]
+
+    def _set_threshold(self, level: LevelState) -> None:
+        followed_at_once = level.centre is None
+        centre = median(level.norms)
+        spread = max(median_absolute_deviation(level.norms), SMALLEST_SPREAD)
+        if level.first_centre is None:
+            level.first_centre = centre
+        wanted = centre + THRESHOLD_SPREADS * spread
+        if not followed_at_once:
+            reach, now = math.log(self.settings.adjustment_factor), math.log(level.threshold)
+            wanted = min(max(wanted, now - reach), now + reach)
+        low, high = self._bounds(centre, level.first_centre)
+        level.centre, level.spread = centre, spread
+        level.threshold = math.exp(min(max(wanted, low), high))
+
+    def _bounds(self, centre: float, first_centre: float) -> tuple[float, float]:
+        """The bounds as logarithms; where they are not written they make room for the unit of the loss."""
+        low, high = math.log(self.settings.min_threshold), math.log(self.settings.max_threshold)
+        if "min_threshold" not in self._written:
+            low = min(low, centre + MIN_ROOM)
+        if "max_threshold" not in self._written:
+            high = max(high, first_centre + MAX_ROOM)
+        return low, high
