@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
 from typing_extensions import TypedDict
 
+from lightning_automations.core.decision import Adjustment, Reason
 from lightning_automations.core.errors import Problem
-from lightning_automations.core.settings import AutomationSettings
+from lightning_automations.core.settings import AutomationSettings, RunLength
+from lightning_automations.core.state import dumped, restored
+from lightning_automations.core.stopping_criteria import (
+    Criterion,
+    Diverged,
+    NonFinite,
+    Overfitting,
+    Plateau,
+    ThresholdReached,
+)
+from lightning_automations.core.stopping_history import History, Judgement
 
-__all__ = ["EarlyStoppingFallback", "EarlyStoppingSettings"]
+__all__ = ["EarlyStoppingBrain", "EarlyStoppingFallback", "EarlyStoppingSettings"]
 
 
 class EarlyStoppingFallback(TypedDict, total=False):
@@ -29,7 +41,7 @@ class EarlyStoppingFallback(TypedDict, total=False):
 class EarlyStoppingSettings(AutomationSettings):
     """Settings of ``IntelligentEarlyStopping``. All counts but ``min_epochs`` are in optimizer steps.
 
-    Counts that are not written are shortened to a share of the run where the run is too short for them: ``patience`` and
+    Counts that are not written are shortened where the run is too short for them: ``patience`` and
     ``max_no_improvement`` to 20 % of its steps, ``min_iterations`` to 30 %, ``warmup_iterations`` to 5 %, and
     ``min_epochs`` to 30 % of its epochs. What is written holds.
 
@@ -39,10 +51,10 @@ class EarlyStoppingSettings(AutomationSettings):
             ``ModelCheckpoint`` or plateau scheduler that has one, else the only logged name with ``val`` and ``loss``.
         mode: ``min`` or ``max``: which way is better; ``auto``: from the metric object or its name.
         patience: Steps without an improvement that counts after which the run is stopped, 1 or more.
-        min_improvement: Improvement over the last accepted best that counts, in the metric's unit, 0 or more; None: not
-            used.
-        improvement_threshold: The same relative to the best's absolute value, 0 or more; None: not used. An improvement
-            counts if it is larger than either of the two.
+        min_improvement: An improvement over the last accepted best counts if it is above this, in the metric's unit,
+            0 or more; None: not used.
+        improvement_threshold: It counts as well if it is above this share of the best's absolute value, 0 or more;
+            None: not used. One of the two suffices.
         max_no_improvement: Steps without any new best, however small, after which the run is stopped, 1 or more.
         min_epochs: Training epochs before which the run is never stopped, 0 or more.
         min_iterations: Steps before which the run is never stopped, 0 or more.
@@ -113,3 +125,143 @@ class EarlyStoppingSettings(AutomationSettings):
     def uses(self, criterion: str) -> bool:
         """Whether a criterion is on."""
         return self.criteria == "all" or criterion in self.criteria
+
+    def obstacles(self, run: RunLength) -> list[str]:
+        """Why the run cannot be stopped early, as far as that is known at its start; empty where it can."""
+        found = []
+        if self.max_adjustments == 0:
+            found.append("max_adjustments is 0")
+        if not self.criteria:
+            found.append("criteria is empty")
+        if run.epochs is not None and self.min_epochs >= run.epochs:
+            found.append(f"min_epochs is {self.min_epochs} and the run has {run.epochs} epochs")
+        if run.steps is None:
+            return found
+        for name, count in (("min_iterations", self.min_iterations), ("warmup_iterations", self.warmup_iterations)):
+            if count >= run.steps:
+                found.append(f"{name} is {count} and the run has {run.steps} steps")
+        if self.criteria == ("plateau",) and self.warmup_iterations + self.shortest_wait >= run.steps:
+            found.append(
+                f"a plateau takes {self.shortest_wait} steps after the warm-up of {self.warmup_iterations}"
+                f" and the run has {run.steps} steps"
+            )
+        return found
+
+    @property
+    def shortest_wait(self) -> int:
+        """Steps after which a plateau is confirmed at the earliest."""
+        return min(self.patience, self.max_no_improvement)
+
+
+class EarlyStoppingBrain:
+    """Decides when a training is over.
+
+    An improvement counts if it is above ``min_improvement`` or above ``improvement_threshold`` times the best's
+    absolute value, measured from the last best that counted, so that many small steps add up. A verdict is formed anew
+    at every judgement and never kept: a run that improves is not stopped by what was seen before.
+
+    A learning rate that was flat between the last two judgements and then fell by more than 10 % was dropped by a
+    schedule with steps: the wait starts anew, as the drop may bring the next improvement. A rate that falls all the
+    time (cosine, exponential decay per epoch) is never flat before it falls and postpones nothing.
+
+    Args:
+        settings: What the user wrote.
+    """
+
+    def __init__(self, settings: EarlyStoppingSettings) -> None:
+        self._settings = settings
+        self._criteria = tuple(_criteria(settings))
+        self.history = History()
+
+    def observe(
+        self,
+        *,
+        step: int,
+        epoch: int,
+        epochs_done: int,
+        metric: float,
+        higher_is_better: bool,
+        train_loss: float | None = None,
+        rate: float | None = None,
+        may_stop: bool = True,
+    ) -> Adjustment | None:
+        """Judge one new value of the metric.
+
+        Args:
+            step: Optimizer steps done.
+            epoch: The epoch, counted from 0.
+            epochs_done: Training epochs that are complete.
+            metric: The value.
+            higher_is_better: Direction of the metric.
+            train_loss: Mean training loss since the last judgement; None: not known.
+            rate: Learning rate; None: not known.
+            may_stop: False where the trainer's own minimum of steps or epochs is not reached.
+        """
+        settings = self._settings
+        if rate is not None:
+            self.history.take_in_rate(rate, step=step)
+        if step < settings.warmup_iterations:
+            return None
+        loss = math.nan if train_loss is None else train_loss
+        now = Judgement(step=step, metric=metric, higher_is_better=higher_is_better, train_loss=loss)
+        self.history.take_in(now, counts=self._counts)
+        if not may_stop or step < settings.min_iterations or epochs_done < settings.min_epochs:
+            return None
+        for criterion in self._criteria:
+            numbers = criterion.verdict(self.history, now)
+            if numbers is not None:
+                return self._stop(now, epoch, criterion.reason, numbers)
+        return None
+
+    def restart_wait(self, step: int) -> None:
+        """Something changed that may bring the next improvement: patience and strips start anew from here."""
+        self.history.restart_wait(step)
+
+    def forget_after(self, snapshot_step: int, *, step: int) -> None:
+        """The weights went back to those of ``snapshot_step``: what was judged after it is forgotten."""
+        self.history.forget_after(snapshot_step, step=step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a decision depends on, as JSON-able values."""
+        return dumped(self.history)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the state that ``state_dict`` gave."""
+        self.history = restored(History, state)
+
+    def _counts(self, now: Judgement, best: float) -> bool:
+        """Whether the metric is an improvement over the last accepted best that is large enough."""
+        absolute, relative = self._settings.min_improvement, self._settings.improvement_threshold
+        needed = min(
+            math.inf if absolute is None else absolute,
+            math.inf if relative is None else relative * abs(best),
+        )
+        return now.gain_over(best) > needed
+
+    def _stop(self, now: Judgement, epoch: int, reason: Reason, numbers: Mapping[str, float]) -> Adjustment:
+        evidence = {**numbers, "metric": now.metric, "best": self.history.best, "best_step": self.history.best_step}
+        return Adjustment(
+            step=now.step,
+            epoch=epoch,
+            automation=self._settings.automation,
+            parameter="should_stop",
+            old=False,
+            new=True,
+            reason=reason,
+            # JSON knows neither NaN nor infinity
+            evidence={name: value for name, value in evidence.items() if value is not None and math.isfinite(value)},
+        )
+
+
+def _criteria(settings: EarlyStoppingSettings) -> Iterable[Criterion]:
+    """The criteria that are on, the most urgent first."""
+    if settings.uses("non_finite") and settings.check_finite:
+        yield NonFinite()
+    if settings.stopping_threshold is not None:
+        yield ThresholdReached(settings.stopping_threshold)
+    if settings.divergence_threshold is not None:
+        yield Diverged(settings.divergence_threshold)
+    if settings.uses("overfitting"):
+        yield Overfitting()
+    if settings.uses("plateau"):
+        yield Plateau(patience=settings.patience, max_no_improvement=settings.max_no_improvement)
