@@ -1,8 +1,8 @@
 """Checks a value against an annotated type and says what was expected.
 
-The types are those that settings use: bool, int, float, str, None, Literal, unions, tuples of one type, mappings,
-TypedDict, and ``Annotated`` with the bounds of ``annotated_types``. pydantic would do it too, but a brain's settings must
-be importable in milliseconds and without it.
+The types are those that settings use: bool, int, float, str, None, Any, Literal, unions, tuples of one type, mappings,
+TypedDict, and ``Annotated`` with the bounds of ``annotated_types``. pydantic would do it too, but a brain's settings
+must be importable in milliseconds and without it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing_extensions import is_typeddict
 
 from lightning_automations.core.errors import Problem, nearest
 
-__all__ = ["checked", "expectation"]
+__all__ = ["checked", "expectation", "shown"]
 
 _BOUNDS = {Ge: ("at least", "ge"), Gt: ("above", "gt"), Le: ("at most", "le"), Lt: ("below", "lt")}
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
@@ -42,7 +42,7 @@ def checked(value: Any, hint: Any, *, path: str) -> tuple[Any, list[Problem]]:
         fitted, sound = _fitted(value, option)
         if sound:
             return fitted, []
-    return value, [Problem(path=path, expected=expectation(hint), got=_shown(value))]
+    return value, [Problem(path=path, expected=expectation(hint), got=shown(value))]
 
 
 def expectation(hint: Any) -> str:
@@ -87,7 +87,9 @@ def _fitted(value: Any, hint: Any) -> tuple[Any, bool]:
     return _fitted_scalar(value, hint)
 
 
-def _fitted_scalar(value: Any, hint: type) -> tuple[Any, bool]:
+def _fitted_scalar(value: Any, hint: Any) -> tuple[Any, bool]:
+    if hint is Any:
+        return value, True
     if isinstance(value, bool):
         return value, hint is bool
     if hint is float and isinstance(value, int):
@@ -117,7 +119,7 @@ def _within(value: Any, mark: Any) -> bool:
 
 def _checked_mapping(value: Any, hint: Any, path: str) -> tuple[Any, list[Problem]]:
     if not isinstance(value, Mapping):
-        return value, [Problem(path=path, expected="a mapping", got=_shown(value))]
+        return value, [Problem(path=path, expected="a mapping", got=shown(value))]
     hints = get_type_hints(hint, include_extras=True)
     fitted: dict[Any, Any] = {}
     problems: list[Problem] = []
@@ -132,7 +134,12 @@ def _checked_mapping(value: Any, hint: Any, path: str) -> tuple[Any, list[Proble
     return fitted, problems
 
 
-def _shown(value: Any) -> str:
+def shown(value: object) -> str:
+    """A value and its type, as messages show it: the type tells ``1`` from ``'1'``.
+
+    >>> shown("1"), shown(None)
+    ("'1' (str)", 'null')
+    """
     text = "null" if value is None else repr(value)
     kind = "" if value is None else f" ({type(value).__name__})"
     return f"{text if len(text) <= 80 else text[:77] + '...'}{kind}"

@@ -14,7 +14,8 @@ class Problem:
     """One thing that is wrong in a configuration.
 
     Args:
-        path: Dotted path of the setting, for example ``AdaptiveGradientClipping.min_threshold``.
+        path: Dotted path of the setting, for example ``AdaptiveGradientClipping.min_threshold``; empty: the problem
+            is the configuration as a whole.
         expected: What would have been right, for example ``a number above 0``.
         got: What was found, as text.
         hint: What to do about it, for example ``Did you mean 'min_threshold'?``.
@@ -35,9 +36,8 @@ class Problem:
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
-        text = f"{self.path}: expected {self.expected}, got {self.got}."
-        if place:
-            text = f"{place}: {text}"
+        where = "".join(f"{part}: " for part in (place, self.path) if part)
+        text = f"{where}expected {self.expected}, got {self.got}."
         return f"{text} {self.hint}" if self.hint else text
 
 

@@ -119,7 +119,8 @@ class AutomationSettings:
         for shares, length in ((self.shares_of_steps, run.steps), (self.shares_of_epochs, run.epochs)):
             for name, share in shares.items():
                 if length is not None and name not in written:
-                    changes[name] = min(getattr(self, name), math.ceil(share * length))
+                    # a run of no steps at all shortens to one: no count may fall out of its range
+                    changes[name] = min(getattr(self, name), max(1, math.ceil(share * length)))
         return replace(self, **changes)  # type: ignore[arg-type]  # names of settings, checked when the object is made
 
     def contradictions(self) -> Iterable[Problem]:

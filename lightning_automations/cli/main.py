@@ -1,0 +1,62 @@
+"""The command ``lightning-automations``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from lightning_automations.core.errors import ConfigError
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: Arguments after the name of the command; None: those of this process.
+
+    Returns:
+        The exit status: 0 on success, 2 when the configuration is wrong, which is then said on stderr.
+
+    Raises:
+        SystemExit: After ``--help`` and ``--version``, and with status 2 for arguments that are not known.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        _demo(arguments)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    # Loads torch: not for --help and --version.
+    from lightning_automations.cli.demo import run_demo
+
+    run_demo(config=arguments.config, fast=arguments.fast, output=arguments.output)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lightning-automations", description="Lightning callbacks that adapt a run while it trains."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('lightning-automations')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    demo = commands.add_parser(
+        "demo",
+        help="train a small super-resolution network with all automations",
+        description="Train a small super-resolution network on photographs, with all automations and without them.",
+    )
+    demo.add_argument(
+        "--config", type=Path, metavar="FILE", help="YAML file to use instead of the one that ships with it"
+    )
+    demo.add_argument(
+        "--fast", action="store_true", help="end in about 20 seconds: shows that it runs, not what it gains"
+    )
+    demo.add_argument("--output", type=Path, metavar="DIR", help="folder for journal, metrics and picture")
+    return parser

@@ -1,0 +1,134 @@
+"""From a configuration to the settings of each automation, with everything that is wrong in it said at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from lightning_automations.config.document import Document, read_document
+from lightning_automations.config.names import AUTOMATIONS, NOT_IN_THIS_VERSION, SECTION, SETTINGS_CLASSES
+from lightning_automations.config.section import Section, not_a_mapping, read_section
+from lightning_automations.config.yaml_tree import joined
+from lightning_automations.core.checking import checked
+from lightning_automations.core.errors import ConfigError, Problem, nearest
+from lightning_automations.core.settings import AutomationSettings
+
+__all__ = ["Written", "load_settings"]
+
+Written = tuple[type[AutomationSettings], dict[str, Any]]
+"""An automation, and the settings that were written for it: what is not written may be fitted to the run."""
+
+_SECTION_SETTINGS = ("enabled", "journal", "dry_run")
+_INHERITED = ("journal", "dry_run")
+
+
+def load_settings(source: object) -> list[Written]:
+    """The automations that a configuration turns on, in the order of the file.
+
+    Args:
+        source: The path of a YAML file, a mapping, or a ``DictConfig``. The section ``training_automations`` stands at
+            its root or under ``train``; all other keys are left alone.
+
+    Returns:
+        Settings classes with the values that were written, each of them checked. ``journal`` and ``dry_run`` of the
+        section count as written for every automation that does not write its own.
+
+    Raises:
+        ConfigError: Lists everything that is wrong, with file and line where the source is a file.
+
+    Example:
+        >>> [(automation, written)] = load_settings({"training_automations": {"early_stopping": {"patience": 500}}})
+        >>> automation.automation, written
+        ('IntelligentEarlyStopping', {'patience': 500})
+    """
+    document = read_document(source)
+    problems = list(document.problems)
+    automations: list[Written] = []
+    try:
+        section = read_section(document)
+        problems += section.problems
+        automations, found = _automations(section, document)
+        problems += found
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        located = [document.located(problem) for problem in problems]
+        raise ConfigError(sorted(located, key=lambda problem: problem.line or 0))
+    return automations
+
+
+def _automations(section: Section, document: Document) -> tuple[list[Written], list[Problem]]:
+    shared, problems = _section_settings(section)
+    inherited = {name: shared[name] for name in _INHERITED if name in shared}
+    named: dict[type[AutomationSettings], str] = {}
+    automations: list[Written] = []
+    for name, value in section.values.items():
+        if name in _SECTION_SETTINGS:
+            continue
+        path = joined(section.path, name)
+        automation = AUTOMATIONS.get(name)
+        if automation is None:
+            problems.append(_unknown(name, path))
+        elif automation in named:
+            problems.append(_named_twice(automation, path, named[automation], document))
+        else:
+            named[automation] = path
+            written, found = _written(automation, value, path)
+            problems += found
+            automations.append((automation, {**inherited, **written}))
+    if not named:
+        automations = [(automation, dict(inherited)) for automation in SETTINGS_CLASSES]
+    if problems or not shared.get("enabled", True):
+        return [], problems
+    return [(automation, written) for automation, written in automations if written.get("enabled", True)], []
+
+
+def _section_settings(section: Section) -> tuple[dict[str, Any], list[Problem]]:
+    types = AutomationSettings.types()
+    values: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name in _SECTION_SETTINGS:
+        if name in section.values:
+            path = joined(section.path, name)
+            values[name], found = checked(section.values[name], types[name], path=path)
+            problems += found
+    return values, problems
+
+
+def _written(automation: type[AutomationSettings], value: object, path: str) -> tuple[dict[str, Any], list[Problem]]:
+    if value is None:
+        return {}, []
+    if not isinstance(value, Mapping):
+        return {}, [not_a_mapping(value, path)]
+    try:
+        automation.from_mapping(value)
+    except ConfigError as error:
+        return {}, [_moved(problem, automation.automation, path) for problem in error.problems]
+    return dict(value), []
+
+
+def _moved(problem: Problem, automation: str, path: str) -> Problem:
+    """The problem under the path of the file, which may call the automation by another name."""
+    return replace(problem, path=path + problem.path[len(automation) :])
+
+
+def _unknown(name: str, path: str) -> Problem:
+    if name in NOT_IN_THIS_VERSION:
+        got, hint = f"{name!r}, which is not in this version", "Remove it from this section."
+        return Problem(path=path, expected="an automation", got=got, hint=hint)
+    known = [*AUTOMATIONS, *_SECTION_SETTINGS]
+    names = ", ".join([*(automation.automation for automation in SETTINGS_CLASSES), *_SECTION_SETTINGS])
+    return Problem(
+        path=path,
+        expected=f"an automation or a setting of {SECTION}",
+        got=f"the unknown name {name!r}",
+        hint=nearest(name, known) or f"Known names: {names}.",
+    )
+
+
+def _named_twice(automation: type[AutomationSettings], path: str, first: str, document: Document) -> Problem:
+    line = document.line(first)
+    place = f" (line {line})" if line else ""
+    got = f"a second one beside {first!r}{place}"
+    return Problem(path=path, expected=f"one entry for {automation.automation}", got=got)

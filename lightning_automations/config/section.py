@@ -1,0 +1,97 @@
+"""Finds our section in a configuration that holds many other keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_automations.config.document import Document
+from lightning_automations.config.interpolation import Path, Reader, dotted, keys_of
+from lightning_automations.config.names import SECTION
+from lightning_automations.core.errors import ConfigError, Problem, nearest
+
+__all__ = ["Section", "not_a_mapping", "read_section"]
+
+TRAIN = "train"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """The section, its interpolations resolved.
+
+    Args:
+        path: Where it stands: ``training_automations`` or ``train.training_automations``.
+        values: What it holds.
+        problems: What could not be read in it.
+    """
+
+    path: str
+    values: Mapping[str, Any]
+    problems: tuple[Problem, ...]
+
+
+def read_section(document: Document) -> Section:
+    """The section of a configuration.
+
+    Raises:
+        ConfigError: If there is none, there are two, or it is not a mapping.
+    """
+    reader = Reader(document.data)
+    path, container = _place(document, reader)
+    value, problem = reader.member(container, SECTION, path)
+    if problem is not None:
+        raise ConfigError([problem])
+    values = {} if value is None else reader.plain(value, path)
+    if not isinstance(values, dict):
+        raise ConfigError([*reader.problems, not_a_mapping(values, dotted(path))])
+    return Section(path=dotted(path), values=values, problems=tuple(reader.problems))
+
+
+def not_a_mapping(value: object, path: str) -> Problem:
+    """The problem of a section or automation that is given as a single value or a list."""
+    hint = None
+    if value is False:
+        hint = "Write 'enabled: false' below it to turn it off."
+    elif value is True:
+        hint = "Leave the value empty to take the defaults."
+    return Problem(
+        path=path, expected="a mapping of settings, or nothing for the defaults", got=_kind(value), hint=hint
+    )
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "a list" if isinstance(value, list) else f"{value!r} ({type(value).__name__})"
+
+
+def _place(document: Document, reader: Reader) -> tuple[Path, Any]:
+    """The path of the section and the mapping that holds it."""
+    root = document.data
+    places: list[tuple[Path, Any]] = [((SECTION,), root)] if SECTION in keys_of(root) else []
+    train, problem = reader.member(root, TRAIN, (TRAIN,)) if TRAIN in keys_of(root) else (None, None)
+    if isinstance(train, Mapping) and SECTION in keys_of(train):
+        places.append(((TRAIN, SECTION), train))
+    if not places:
+        raise ConfigError([problem or _no_section(root, train)])
+    if len(places) > 1:
+        raise ConfigError([_two_sections(document, *(dotted(path) for path, _ in places))])
+    return places[0]
+
+
+def _two_sections(document: Document, first: str, second: str) -> Problem:
+    line = document.line(first)
+    place = f" (line {line})" if line else ""
+    return Problem(path=second, expected="one section in a document", got=f"a second one beside {first!r}{place}")
+
+
+def _no_section(root: Mapping[Any, Any], train: object) -> Problem:
+    names = [*keys_of(root), *(keys_of(train) if isinstance(train, Mapping) else ())]
+    advice = f"An empty '{SECTION}:' builds all automations with their defaults."
+    return Problem(
+        path=SECTION,
+        expected=f"this section at the root of the document or under {TRAIN!r}",
+        got="a document without it",
+        hint=nearest(SECTION, [name for name in names if isinstance(name, str)]) or advice,
+    )

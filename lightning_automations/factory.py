@@ -1,0 +1,58 @@
+"""Builds the callbacks that a configuration asks for. Order and wiring stand in one table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import Callback
+
+from lightning_automations.callbacks.base import AutomationCallback
+from lightning_automations.callbacks.batch_size import DynamicBatchSizeOptimizer
+from lightning_automations.callbacks.early_stopping import IntelligentEarlyStopping
+from lightning_automations.callbacks.gradient_clipping import AdaptiveGradientClipping
+from lightning_automations.callbacks.learning_rate import IntelligentLearningRateScheduler
+from lightning_automations.config.loading import load_settings
+from lightning_automations.core.settings import AutomationSettings
+
+__all__ = ["build_callbacks"]
+
+_CALLBACKS: Mapping[type[AutomationSettings], type[AutomationCallback]] = {
+    callback.settings_class: callback
+    for callback in (
+        # Their order in the trainer. They find each other whatever it is; this one is that of the documentation.
+        IntelligentLearningRateScheduler,
+        DynamicBatchSizeOptimizer,
+        AdaptiveGradientClipping,
+        IntelligentEarlyStopping,
+    )
+}
+
+
+def build_callbacks(source: str | os.PathLike[str] | Mapping[Any, Any]) -> list[Callback]:
+    """The callbacks that a configuration asks for, ready for ``Trainer(callbacks=...)``.
+
+    The section ``training_automations`` is looked for at the root and under ``train``; every other key is left alone.
+    An automation is built when the section names it, in CamelCase or snake_case, and it is not disabled; an empty
+    value takes the defaults. A section that names none builds all four. ``enabled: false`` turns off one automation
+    or the whole section. ``journal`` and ``dry_run`` on the section hold for every automation that does not write its
+    own. Interpolations of OmegaConf are resolved against the whole configuration.
+
+    Args:
+        source: The path of a YAML file, a mapping, or a ``DictConfig``.
+
+    Returns:
+        One callback for each automation that is turned on; empty when all are off.
+
+    Raises:
+        ConfigError: Lists every problem of the section at once, with dotted path, file and line, what was expected,
+            what came, and the nearest name that is known.
+
+    Example:
+        >>> callbacks = build_callbacks({"train": {"training_automations": {"early_stopping": {"patience": 500}}}})
+        >>> callbacks[0].settings.patience
+        500
+    """
+    written = dict(load_settings(source))
+    return [callback(**written[settings]) for settings, callback in _CALLBACKS.items() if settings in written]
