@@ -85,6 +85,9 @@ class AutomationCallback(*CALLBACK_BASES):  # type: ignore[misc]
     def after_batch(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any) -> None:
         """One training batch is done. Reads nothing back from the device."""
 
+    def after_batch_retired(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """One training batch is done after the retirement: only what the fallback needs."""
+
     def period_steps(self) -> int | None:
         """Optimizer steps between decisions, or None when the automation calls ``decision_point`` itself."""
         return None
@@ -154,6 +157,7 @@ class AutomationCallback(*CALLBACK_BASES):  # type: ignore[misc]
         self._retired = False
         self._failure: BaseException | None = None
         self._step = 0
+        self._rate_state: dict[str, Any] = {}
         self.load_extra_state({})
 
     # What users read -------------------------------------------------------------------------------------------------
@@ -228,6 +232,9 @@ class AutomationCallback(*CALLBACK_BASES):  # type: ignore[misc]
             return
         if self.active:
             self._guarded(trainer, self.after_batch, trainer, pl_module, outputs, batch)
+        elif self._retired and not self.settings.dry_run:
+            self._guarded(trainer, self.after_batch_retired, trainer, pl_module)
+        self.session.rate.refresh()
         previous, self._step = self._step, trainer.global_step
         period = self.period_steps()
         if period is not None and self._step // period != previous // period:
@@ -246,7 +253,10 @@ class AutomationCallback(*CALLBACK_BASES):  # type: ignore[misc]
             self._finish(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
+        if self._session is not None:
+            self._rate_state = self._session.rate.state_dict()
         return {
+            "rate": self._rate_state,
             "brain": self.brain.state_dict(),
             "extra": self.extra_state(),
             "adjustments": [adjustment.as_dict() for adjustment in self._adjustments],
@@ -261,6 +271,7 @@ class AutomationCallback(*CALLBACK_BASES):  # type: ignore[misc]
         self._adjustments.extend(Adjustment.from_dict(values) for values in state_dict["adjustments"])
         self._changes_counted = int(state_dict["changes_counted"])
         self._retired = bool(state_dict["retired"])
+        self._rate_state = dict(state_dict["rate"])
         self._state_waits = True
 
     def __getstate__(self) -> dict[str, Any]:
@@ -359,6 +370,8 @@ class AutomationCallback(*CALLBACK_BASES):  # type: ignore[misc]
             if isinstance(callback, AutomationCallback) and callback.settings.enabled
         ]
         session = FitSession(trainer, automations)
+        # All of one checkpoint saved the same; an automation that is new in this run has nothing.
+        session.rate.load_state_dict(next((item._rate_state for item in automations if item._rate_state), {}))
         for automation in automations:
             automation._session = session
 
@@ -404,19 +417,23 @@ class AutomationCallback(*CALLBACK_BASES):  # type: ignore[misc]
         return {f"automation/{self.metrics_name}/{name}": value for name, value in values.items()}
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._awake:
-            self._session = None
+        if self._session is None:
             return
-        self._guarded(trainer, self.end, trainer, pl_module)
+        if self._awake:
+            self._guarded(trainer, self.end, trainer, pl_module)
+            self._report_end(trainer)
+        self._awake = False
+        if not any(automation._awake for automation in self.session.automations):
+            self.session.close()
+        self._rate_state = self.session.rate.state_dict()
+        self._session = None
+
+    def _report_end(self, trainer: Trainer) -> None:
         summary = "failed" if self._failure is not None else self._guarded(trainer, self.summary)
         made = f"{self._changes_counted} adjustment(s)" + (" (dry run)" if self.settings.dry_run else "")
         if trainer.is_global_zero:
             log.info("%s: %s%s; %s", self.name, "retired; " if self._retired else "", made, summary)
         self._write(trainer, "end", adjustments=self._changes_counted, retired=self._retired, summary=summary)
-        self._awake = False
-        if not any(automation._awake for automation in self.session.automations):
-            self.session.close()
-        self._session = None
 
 
 def _constructor_signature(settings: type[AutomationSettings]) -> inspect.Signature:
