@@ -10,10 +10,18 @@ from typing import Any
 
 from lightning.fabric.plugins.precision.amp import _optimizer_handles_unscaling
 from lightning.pytorch import Trainer
+from torch import Tensor
 from torch.optim import Optimizer
 from torchmetrics import Metric
 
-__all__ = ["logged_metric_object", "logging_step", "logs_are_due", "unscales_by_itself"]
+__all__ = [
+    "logged_metric_object",
+    "logged_now",
+    "logging_step",
+    "logs_are_due",
+    "names_logged_in_training",
+    "unscales_by_itself",
+]
 
 
 def logs_are_due(trainer: Trainer) -> bool:
@@ -40,3 +48,15 @@ def logged_metric_object(trainer: Trainer, name: str) -> Metric | None:
 def unscales_by_itself(optimizer: Optimizer) -> bool:
     """Whether gradients are still scaled in ``on_before_optimizer_step`` under a GradScaler (fused optimizers)."""
     return bool(_optimizer_handles_unscaling(optimizer))
+
+
+def logged_now(trainer: Trainer) -> dict[str, Tensor]:
+    """What the loop that runs now has logged, by name; ``callback_metrics`` also holds values of earlier loops."""
+    metrics: dict[str, Tensor] = trainer._logger_connector.metrics["callback"]
+    return metrics
+
+
+def names_logged_in_training(trainer: Trainer) -> set[str]:
+    """Names logged in this epoch's training so far, those included whose value is known at its end only."""
+    results = trainer.fit_loop.epoch_loop._results
+    return {name for result in results.result_metrics for name in results._forked_name(result, on_step=False)}

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 else:
     _Callback = object
 
-__all__ = ["AutomationCallback"]
+__all__ = ["AutomationCallback", "run_length"]
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class AutomationCallback(*CALLBACK_BASES):  # type: ignore[misc]
         cls.__init__ = __init__  # type: ignore[method-assign]
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__()
+        # Lightning's Callback has no constructor; what stands behind it in a subclass may ask for arguments of its own.
         self._prepare(settings)
 
     def _prepare(self, settings: Mapping[str, Any]) -> None:
@@ -376,7 +376,7 @@ class AutomationCallback(*CALLBACK_BASES):  # type: ignore[misc]
             automation._session = session
 
     def _fit_to_run(self, trainer: Trainer) -> None:
-        self.effective_settings = self.settings.fitted(_run_length(trainer), self._written)
+        self.effective_settings = self.settings.fitted(run_length(trainer), self._written)
         state = self.brain.state_dict()
         self.brain = self.make_brain(self.effective_settings)
         self.brain.load_state_dict(state)
@@ -446,7 +446,7 @@ def _constructor_signature(settings: type[AutomationSettings]) -> inspect.Signat
     return inspect.Signature([inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), *parameters])
 
 
-def _run_length(trainer: Trainer) -> RunLength:
+def run_length(trainer: Trainer) -> RunLength:
     """The length of the fit as far as it is known; asking may load the training data, as Lightning's own users do."""
     steps = trainer.estimated_stepping_batches
     epochs = trainer.max_epochs

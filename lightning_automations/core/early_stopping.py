@@ -202,7 +202,7 @@ class EarlyStoppingBrain:
             self.history.take_in_rate(rate, step=step)
         if step < settings.warmup_iterations:
             return None
-        loss = math.nan if train_loss is None else train_loss
+        loss = train_loss if train_loss is not None and math.isfinite(train_loss) else math.inf
         now = Judgement(step=step, metric=metric, higher_is_better=higher_is_better, train_loss=loss)
         self.history.take_in(now, counts=self._counts)
         if not may_stop or step < settings.min_iterations or epochs_done < settings.min_epochs:

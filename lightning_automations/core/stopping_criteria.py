@@ -65,7 +65,7 @@ class Overfitting:
             return None
         sign = 1.0 if now.higher_is_better else -1.0
         worse = all(sign * new < sign * old for old, new in pairwise(strips))
-        if not worse or not losses[-1] < losses[0]:  # an unknown loss is NaN, which is not below anything
+        if not worse or not losses[-1] < losses[0] < math.inf:
             return None
         return {
             "strip_before": strips[0],

@@ -28,7 +28,7 @@ class Judgement:
         step: Optimizer steps done.
         metric: The value; NaN or infinite where the metric is.
         higher_is_better: Direction of the metric.
-        train_loss: Mean training loss since the last judgement; NaN where it is not known.
+        train_loss: Mean training loss since the last judgement; infinite where it is not known.
     """
 
     step: int
