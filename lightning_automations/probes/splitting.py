@@ -1,0 +1,177 @@
+"""Batches cut into pieces of fewer samples.
+
+A batch is a tensor, or tuples, lists, mappings, named tuples and dataclasses of them, nested. The first dimension of
+every tensor is the samples. Tensors without dimensions, numbers, texts and None belong to every piece. What cannot be
+read so is not split: a wrong guess would change the training silently.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["BatchReader", "Form", "Layout"]
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, Enum, torch.dtype, torch.device, torch.Size)
+
+
+class _Unsplittable(Exception):
+    """Something in the batch is neither a container nor of one entry per sample nor common to all samples."""
+
+
+class Form(Enum):
+    """Where the samples of a batch are."""
+
+    FIELDS = "fields"
+    """In the first dimension of every tensor."""
+    ROWS = "rows"
+    """The batch is a list of samples."""
+    COLUMNS = "columns"
+    """The batch holds one list of samples per field, as the images and targets of a detector."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How one batch is cut.
+
+    Args:
+        samples: Number of samples in the batch.
+        form: Where they are.
+    """
+
+    samples: int
+    form: Form = Form.FIELDS
+
+    def piece(self, batch: Any, start: int, stop: int) -> Any:
+        """The samples from ``start`` up to ``stop``, tensors as views."""
+        if self.form is Form.ROWS:
+            return batch[start:stop]
+        if self.form is Form.COLUMNS:
+            return _rebuilt(batch, lambda column: _cut_column(column, self.samples, start, stop))
+        return _cut(batch, self.samples, start, stop)
+
+
+class BatchReader:
+    """Finds out how the batches of one loader can be cut.
+
+    A list of three tensors may be three fields or three samples. The first full batch decides; a smaller one at an
+    epoch's end is then read in the same way.
+
+    Args:
+        expected: The loader's batch size where it is known.
+
+    Example:
+        >>> BatchReader().layout({"image": torch.zeros(8, 3), "name": ["a"] * 8, "scale": 2.0})
+        Layout(samples=8, form=<Form.FIELDS: 'fields'>)
+    """
+
+    def __init__(self, *, expected: int | None = None) -> None:
+        self._expected = expected
+        self._form: Form | None = None
+
+    def expect(self, samples: int) -> None:
+        """The loader's batch has another size from now on."""
+        self._expected = samples
+
+    def layout(self, batch: Any) -> Layout | None:
+        """How this batch can be cut, or None when it cannot."""
+        sizes = {tensor.shape[0] for tensor in _tensors(batch) if tensor.ndim > 0}
+        form = self._form or self._guess(batch, sizes)
+        if sizes == {self._expected} or form is Form.ROWS:
+            self._form = form
+        samples = _samples(batch, form, sizes)
+        if not samples:
+            return None
+        layout = Layout(samples=samples, form=form)
+        try:
+            layout.piece(batch, 0, samples)
+        except _Unsplittable:
+            return None
+        return layout
+
+    def _guess(self, batch: Any, sizes: set[int]) -> Form:
+        if isinstance(batch, (list, tuple)) and len(batch) == self._expected and sizes != {self._expected}:
+            return Form.ROWS
+        return Form.FIELDS if len(sizes) == 1 else Form.COLUMNS
+
+
+def _samples(batch: Any, form: Form, sizes: set[int]) -> int | None:
+    if form is Form.FIELDS:
+        return next(iter(sizes)) if len(sizes) == 1 else None
+    lengths = {len(column) for column in _children(batch) if isinstance(column, (list, tuple))}
+    if form is Form.COLUMNS:
+        return lengths.pop() if len(lengths) == 1 else None
+    # Two samples of two fields look like two fields of two samples.
+    return len(batch) if isinstance(batch, (list, tuple)) and lengths != {len(batch)} else None
+
+
+def _tensors(node: Any) -> Iterator[Tensor]:
+    if isinstance(node, Tensor):
+        yield node
+    else:
+        for child in _children(node):
+            yield from _tensors(child)
+
+
+def _children(node: Any) -> Iterator[Any]:
+    if isinstance(node, (list, tuple)):
+        yield from node
+    elif isinstance(node, MutableMapping):
+        yield from node.values()
+    elif dataclasses.is_dataclass(node):
+        yield from (getattr(node, field.name) for field in dataclasses.fields(node))
+
+
+def _cut(node: Any, samples: int, start: int, stop: int) -> Any:
+    if isinstance(node, Tensor):
+        return _cut_tensor(node, samples, start, stop)
+    if isinstance(node, _PLAIN):
+        return node
+    if type(node) in (list, tuple) and len(node) == samples and not any(tensor.ndim > 0 for tensor in _tensors(node)):
+        return node[start:stop]  # names, captions, labels: one per sample
+    return _rebuilt(node, lambda child: _cut(child, samples, start, stop))
+
+
+def _cut_column(column: Any, samples: int, start: int, stop: int) -> Any:
+    if type(column) in (list, tuple) and len(column) == samples:
+        return column[start:stop]
+    if isinstance(column, Tensor):
+        return _cut_tensor(column, samples, start, stop)
+    if isinstance(column, _PLAIN):
+        return column
+    raise _Unsplittable
+
+
+def _cut_tensor(tensor: Tensor, samples: int, start: int, stop: int) -> Tensor:
+    if tensor.ndim == 0:
+        return tensor
+    if tensor.is_nested or tensor.layout is not torch.strided or tensor.shape[0] != samples:
+        raise _Unsplittable
+    return tensor[start:stop]
+
+
+def _rebuilt(node: Any, change: Callable[[Any], Any]) -> Any:
+    """The same container with each of its entries changed."""
+    if type(node) in (list, tuple):
+        return type(node)(change(child) for child in node)
+    if isinstance(node, tuple) and hasattr(node, "_fields") and not isinstance(node, torch.nn.utils.rnn.PackedSequence):
+        return type(node)(*(change(child) for child in node))
+    if isinstance(node, MutableMapping):
+        rebuilt = copy.copy(node)
+        for key, value in node.items():
+            rebuilt[key] = change(value)
+        return rebuilt
+    if dataclasses.is_dataclass(node) and not isinstance(node, type):
+        copied = copy.copy(node)
+        for field in dataclasses.fields(node):
+            # A frozen dataclass refuses plain assignment, and its constructor may not take every field.
+            object.__setattr__(copied, field.name, change(getattr(node, field.name)))
+        return copied
+    raise _Unsplittable
