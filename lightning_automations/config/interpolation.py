@@ -146,7 +146,7 @@ def _unresolved(error: OmegaConfBaseException, path: str) -> Problem:
 
 
 def _held(value: Any) -> Any:
-    """A copy that OmegaConf can hold: what it would refuse becomes a missing value, an error where it is referred to."""
+    """A copy that OmegaConf can hold: what it would refuse becomes a missing value, an error if referred to."""
     if isinstance(value, Container):
         return value
     if isinstance(value, Mapping):
