@@ -73,15 +73,12 @@ class YamlTree:
         self._open: set[yaml.Node] = set()
         self._keys_merged = 0
         try:
-            self._loader = _Loader(text)
-            self._root = self._loader.get_single_node()
+            self._loader, self._root = _composed(text)
             self.data = None if self._root is None else self._built(self._root, "")
         except RecursionError:
             raise ConfigError(
                 [_problem("", "a document nested less deeply", "one that is nested too deeply")]
             ) from None
-        except (yaml.YAMLError, ValueError, OverflowError) as error:
-            raise ConfigError([_fault(error, text)]) from None
 
     def line(self, path: str) -> int | None:
         """The line of the setting at a dotted path, or of the nearest mapping around it; None for the root.
@@ -139,7 +136,7 @@ class YamlTree:
         merged: dict[Any, _Member] = {}
         for key_node, value_node in node.value:
             if key_node.tag == _PREFIX + "merge":
-                merged.update(self._merged(value_node, path))
+                merged.update(self._merged(key_node, value_node, path))
                 continue
             key = self._built(key_node, path)
             if isinstance(key, (dict, list)):
@@ -151,24 +148,34 @@ class YamlTree:
         members = self._members[node] = {**merged, **own}
         return {key: self._built(member.node, joined(path, key)) for key, member in members.items()}
 
-    def _merged(self, node: yaml.Node, path: str) -> dict[Any, _Member]:
+    def _merged(self, key_node: yaml.Node, node: yaml.Node, path: str) -> dict[Any, _Member]:
         """The keys that ``<<`` brings: of several mappings the first to have a key gives its value."""
         sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
         merged: dict[Any, _Member] = {}
         for source in sources:
             self._built(source, path)
             if not isinstance(source, yaml.MappingNode):
-                self._report(source, joined(path, "<<"), "a mapping to merge", _kind(source))
+                self._report(key_node, joined(path, "<<"), "a mapping to merge", _kind(source))
             members = self._members.get(source, {})
             self._keys_merged += len(members)
             if self._keys_merged > MERGED_KEYS_MAX:
-                got = _problem(joined(path, "<<"), f"at most {MERGED_KEYS_MAX} merged keys", "more", line=_line(source))
+                got = _problem(
+                    joined(path, "<<"), f"at most {MERGED_KEYS_MAX} merged keys", "more", line=_line(key_node)
+                )
                 raise ConfigError([got])
             merged = {**members, **merged}
         return merged
 
     def _report(self, node: yaml.Node, path: str, expected: str, got: str, *, hint: str | None = None) -> None:
         self.problems.append(_problem(path, expected, got, line=_line(node), hint=hint))
+
+
+def _composed(text: str) -> tuple[_Loader, yaml.Node | None]:
+    try:
+        loader = _Loader(text)
+        return loader, loader.get_single_node()
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the latter two for a character beyond Unicode
+        raise ConfigError([_fault(error, text)]) from None
 
 
 def joined(path: str, key: object) -> str:
@@ -200,8 +207,8 @@ def _fault(error: Exception, text: str) -> Problem:
         line = text.count("\n", 0, error.position) + 1
         return _problem("", "valid YAML", f"the character U+{ord(text[error.position]):04X}", line=line)
     if not isinstance(error, yaml.MarkedYAMLError):
-        return _problem("", "valid YAML", f"a fault: {error}")
+        return _problem("", "valid YAML", f"a fault ({error})")
     mark = error.problem_mark or error.context_mark
-    where = f"a fault {error.context}: " if error.context else "a fault: "
+    what = ": ".join(str(part) for part in (error.context, error.problem) if part)
     hint = "Indent with spaces." if "'\\t'" in str(error.problem) else None
-    return _problem("", "valid YAML", f"{where}{error.problem}", line=mark.line + 1 if mark else None, hint=hint)
+    return _problem("", "valid YAML", f"a fault ({what})", line=mark.line + 1 if mark else None, hint=hint)

@@ -143,9 +143,10 @@ values = st.recursive(
 )
 
 
-@given(
-    value=values, hint=st.sampled_from([bool, Share, Count | None, str | bool, Literal["a"], tuple[str, ...], Fallback])
-)
+hints = st.sampled_from([bool, Share, Count | None, str | bool, Literal["a"], tuple[str, ...], Fallback])
+
+
+@given(value=values, hint=hints)
 def test_any_value_is_either_fitted_or_reported(value: Any, hint: Any) -> None:
     """No value raises; what was fitted once is sound as it is."""
     fitted, problems = checked(value, hint, path="x")
