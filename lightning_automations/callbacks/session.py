@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
-from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import torch
 from lightning.pytorch import Trainer
 
 from lightning_automations.callbacks.rate import RateWriter
+from lightning_automations.callbacks.surface import AutomationSurface
 from lightning_automations.core.events import Event
+from lightning_automations.core.settings import RunLength
 
 if TYPE_CHECKING:
     from lightning_automations.callbacks.base import AutomationCallback
 
-__all__ = ["Across", "FitSession", "agreed"]
-
-
-class Across(str, Enum):
-    """How one reading of several ranks becomes one number. A rank without a reading says NaN."""
-
-    MEAN = "mean"
-    MAX = "max"
-    MIN = "min"
+__all__ = ["FitSession", "run_length"]
 
 
 class FitSession:
@@ -32,15 +23,17 @@ class FitSession:
 
     Args:
         trainer: The trainer, at its start of training.
-        automations: All automations of the trainer.
     """
 
-    def __init__(self, trainer: Trainer, automations: Sequence[AutomationCallback]) -> None:
+    def __init__(self, trainer: Trainer) -> None:
         self.run = uuid.uuid4().hex[:12]
         self.has_logger = bool(trainer.loggers)
         self.log_dir = trainer.log_dir  # a collective: every rank comes by here
-        self.automations = tuple(automations)
+        self.automations = automations_of(trainer)
+        self.length = run_length(trainer)
         self.rate = RateWriter(trainer)
+        # All of one checkpoint saved the same; an automation that is new in this run has nothing.
+        self.rate.load_state_dict(next((item.rate_state for item in self.automations if item.rate_state), {}))
 
     def announce(self, trainer: Trainer, event: Event, *, source: AutomationCallback) -> None:
         """Tell every other automation what happened."""
@@ -48,40 +41,23 @@ class FitSession:
             if automation is not source:
                 automation.receive(trainer, event)
 
-    def close(self) -> None:
-        """Give back what was put in place for the fit."""
-        self.rate.detach()
+    def leave(self) -> None:
+        """One automation has ended; after the last of them, give back what was put in place for the fit."""
+        if not any(automation.awake for automation in self.automations):
+            self.rate.detach()
 
 
-def agreed(
-    trainer: Trainer, readings: Mapping[str, float], across: Mapping[str, Across], *, failed: bool
-) -> tuple[dict[str, float], bool]:
-    """Make one reading of all ranks' readings, in one collective.
-
-    Args:
-        trainer: The trainer.
-        readings: This rank's numbers; a name that is missing counts as NaN.
-        across: How each name is combined. Its order is the order on every rank.
-        failed: Whether the automation failed on this rank.
-
-    Returns:
-        The combined readings, and whether the automation failed on any rank.
-    """
-    own = [float(failed), *(readings.get(name, float("nan")) for name in across)]
-    if trainer.world_size == 1:
-        return dict(zip(across, own[1:])), failed
-    # float32 is what every backend can gather; two ranks then still see the same numbers.
-    vector = torch.tensor(own, dtype=torch.float32, device=trainer.strategy.root_device)
-    rows = trainer.strategy.all_gather(vector).reshape(trainer.world_size, len(own)).tolist()
-    columns = dict(zip(across, list(zip(*rows))[1:]))
-    combined = {name: _combined(columns[name], how) for name, how in across.items()}
-    return combined, any(row[0] > 0 for row in rows)
+def automations_of(trainer: Trainer) -> tuple[AutomationCallback, ...]:
+    """The automations of a trainer that are enabled, in the order in which Lightning calls them."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return tuple(item for item in callbacks if isinstance(item, AutomationSurface) and item.settings.enabled)
 
 
-def _combined(values: Sequence[float], how: Across) -> float:
-    known = [value for value in values if value == value]
-    if not known:
-        return float("nan")
-    if how is Across.MAX:
-        return max(known)
-    return min(known) if how is Across.MIN else sum(known) / len(known)
+def run_length(trainer: Trainer) -> RunLength:
+    """The length of the fit as far as it is known; asking may load the training data, as Lightning's own users do."""
+    steps = trainer.estimated_stepping_batches
+    epochs = trainer.max_epochs
+    return RunLength(
+        steps=int(steps) if steps != float("inf") else None,
+        epochs=epochs if epochs is not None and epochs > 0 else None,
+    )

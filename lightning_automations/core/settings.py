@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -81,6 +82,16 @@ class AutomationSettings:
         """Every setting's name and annotated type, in the order of declaration."""
         hints = get_type_hints(cls, include_extras=True)
         return {item.name: hints[item.name] for item in fields(cls)}
+
+    @classmethod
+    def signature(cls) -> inspect.Signature:
+        """The signature of a constructor that takes every setting by keyword, with its type and default."""
+        defaults = cls()
+        parameters = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=getattr(defaults, name))
+            for name, hint in cls.types().items()
+        ]
+        return inspect.Signature([inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), *parameters])
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 
-from lightning_automations.callbacks.session import Across
+from lightning_automations.callbacks.ranks import Across
 from tests.callbacks.helpers import Regression, make_trainer, train_loader, val_loader
 from tests.callbacks.test_base import Counting
 

@@ -18,7 +18,7 @@ from annotated_types import Ge
 from lightning.pytorch.loggers import CSVLogger
 
 from lightning_automations.callbacks.base import AutomationCallback
-from lightning_automations.callbacks.session import Across
+from lightning_automations.callbacks.ranks import Across
 from lightning_automations.core.decision import Adjustment, Reason
 from lightning_automations.core.errors import ConfigError, Problem
 from lightning_automations.core.events import Event, EventKind
