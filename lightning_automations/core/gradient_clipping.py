@@ -28,8 +28,10 @@ BAND_SPREADS = 4.0
 """A norm further than this from the usual level, up or down, is beyond the band."""
 SMALLEST_SPREAD = 0.1
 """Spread of the logarithm that is taken where norms vary less: a tenth of the level."""
-MIN_ROOM = math.log(0.1)
-MAX_ROOM = math.log(10.0)
+ROOM = 10.0
+"""A bound that is not written is no nearer to the usual level than by this factor."""
+LARGEST_LOGARITHM = 700.0
+"""Beyond it the exponential is no float."""
 
 
 class GradientClippingFallback(TypedDict, total=False):
@@ -137,9 +139,7 @@ class GradientClippingBrain:
     def usual(self, optimizer: int = 0) -> float:
         """The norm that far outliers are brought to: the usual one, or the threshold where that is lower or all."""
         level = self._level(optimizer)
-        if level.centre is None or level.centre >= math.log(level.threshold):
-            return level.threshold
-        return math.exp(level.centre)
+        return level.threshold if level.centre is None else min(math.exp(level.centre), level.threshold)
 
     def observe(
         self, *, step: int, epoch: int, norms: Sequence[float], optimizer: int = 0, parameter: str = "threshold"
@@ -225,13 +225,13 @@ class GradientClippingBrain:
             wanted = min(max(wanted, now - reach), now + reach)
         low, high = self._bounds(centre, level.first_centre)
         level.centre, level.spread = centre, spread
-        level.threshold = math.exp(min(max(wanted, low), high))
+        level.threshold = min(max(math.exp(min(wanted, LARGEST_LOGARITHM)), low), high)
 
     def _bounds(self, centre: float, first_centre: float) -> tuple[float, float]:
-        """The bounds as logarithms; where they are not written they make room for the unit of the loss."""
-        low, high = math.log(self.settings.min_threshold), math.log(self.settings.max_threshold)
+        """The bounds; where they are not written they make room for the unit of the loss."""
+        low, high = self.settings.min_threshold, self.settings.max_threshold
         if "min_threshold" not in self._written:
-            low = min(low, centre + MIN_ROOM)
+            low = min(low, math.exp(centre) / ROOM)
         if "max_threshold" not in self._written:
-            high = max(high, first_centre + MAX_ROOM)
+            high = max(high, math.exp(first_centre) * ROOM)
         return low, high

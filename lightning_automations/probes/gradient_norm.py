@@ -43,9 +43,11 @@ def clip_to(parameters: Sequence[Tensor], norm: Tensor, *, threshold: float, usu
         usual: What is left of a far outlier, at most the threshold.
         far_outlier: From how many times the threshold on a norm is a far outlier.
     """
+    # In units of the threshold: torch adds 1e-6 to the norm, which is no small number where the loss has a tiny unit.
+    ratio = norm / threshold
     # A norm that is taken for larger by threshold / usual is scaled down to usual instead of threshold.
-    seen_as = torch.where(norm > far_outlier * threshold, norm * (threshold / usual), norm)
-    clip_grads_with_norm_(parameters, threshold, seen_as)
+    seen_as = torch.where(ratio > far_outlier, ratio * (threshold / usual), ratio)
+    clip_grads_with_norm_(parameters, 1.0, seen_as)
 
 
 def drop_gradients(parameters: Iterable[Tensor]) -> None:

@@ -1,0 +1,234 @@
+"""The decision at which norm gradients are clipped."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_automations.core.errors import ConfigError
+from lightning_automations.core.gradient_clipping import GradientClippingBrain, GradientClippingSettings
+
+BOUNDS = ("min_threshold", "max_threshold")
+NORM = st.floats(min_value=0) | st.floats(min_value=0.01, max_value=100) | st.just(math.nan)
+NORMS = st.lists(NORM, max_size=40)
+WINDOWS = st.lists(st.tuples(st.integers(0, 1), NORMS), max_size=12)
+
+
+def brain(*written: str, **settings: Any) -> GradientClippingBrain:
+    """A brain with these settings; bounds count as written where they are named."""
+    return GradientClippingBrain(GradientClippingSettings(**settings), written=written)
+
+
+def fed(subject: GradientClippingBrain, *norms: float, **place: Any) -> Any:
+    """The brain's answer to one window of norms."""
+    return subject.observe(**{"step": 10, "epoch": 0, **place}, norms=norms)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"initial_threshold": 0}, "initial_threshold: expected a number above 0"),
+        ({"max_threshold": math.inf}, "max_threshold: expected a number above 0"),
+        ({"min_threshold": math.nan}, "min_threshold: expected a number above 0"),
+        ({"min_threshold": 20}, "min_threshold: expected at most max_threshold (10.0), got 20.0"),
+        ({"adjustment_factor": 1}, "adjustment_factor: expected a number above 1"),
+        ({"monitoring_frequency": 0}, "monitoring_frequency: expected a whole number at least 1"),
+        ({"gradient_history_size": 1}, "gradient_history_size: expected a whole number at least 2"),
+        ({"method": "zclip"}, "method: expected one of 'median_mad'"),
+        ({"skip_nonfinite": True}, "skip_nonfinite: expected one of 'exact', 'zero', 'off', False, got True"),
+        ({"fallback": {"threshold": 0}}, "fallback.threshold: expected a number above 0"),
+        ({"fallback": {"treshold": 1}}, "Did you mean 'threshold'?"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
+    """Every range is checked where the settings are made."""
+    with pytest.raises(ConfigError) as refused:
+        GradientClippingSettings(**settings)
+    assert message in str(refused.value)
+
+
+def test_the_fallback_is_one_where_it_is_not_written() -> None:
+    """An empty fallback is allowed and means the default."""
+    assert GradientClippingSettings(fallback={}).fallback_threshold == 1.0
+    assert GradientClippingSettings(fallback={"threshold": 3}).fallback_threshold == 3.0
+
+
+def test_the_initial_threshold_holds_until_enough_norms_are_known() -> None:
+    """Seven norms are too few for a level, the eighth is enough."""
+    subject = brain()
+    assert fed(subject, *[2.0] * 7) is None
+    assert subject.threshold() == 1.0
+    assert subject.usual() == 1.0
+    assert fed(subject, 2.0) is not None
+    assert subject.threshold() == pytest.approx(2 * math.exp(0.3))
+    assert subject.usual() == pytest.approx(2.0)
+
+
+def test_a_short_history_is_enough_for_itself() -> None:
+    """With a history of two, two norms make a level."""
+    subject = brain(gradient_history_size=2)
+    fed(subject, 2.0, 2.0)
+    assert subject.threshold() == pytest.approx(2 * math.exp(0.3))
+
+
+@pytest.mark.parametrize(("initial", "held"), [(100.0, 10.0), (0.001, 0.1), (3.0, 3.0)])
+def test_the_initial_threshold_is_brought_inside_the_bounds(initial: float, held: float) -> None:
+    """An initial threshold outside the bounds is no error; the bounds hold."""
+    assert brain(initial_threshold=initial).threshold() == held
+
+
+def test_an_adjustment_says_what_was_seen() -> None:
+    """Old and new threshold, and the usual norm behind the change."""
+    adjustment = fed(brain(), *[2.0] * 8, step=30, epoch=2, optimizer=1, parameter="threshold_1")
+    assert (adjustment.step, adjustment.epoch, adjustment.parameter) == (30, 2, "threshold_1")
+    assert adjustment.automation == "AdaptiveGradientClipping"
+    assert adjustment.old == 1.0
+    assert adjustment.new == pytest.approx(2 * math.exp(0.3))
+    assert adjustment.evidence == {"usual_norm": pytest.approx(2.0), "norms": 8}
+
+
+def test_outliers_among_ordinary_norms_do_not_move_the_threshold() -> None:
+    """One norm in ten a thousand times too large leaves the threshold where it was."""
+    subject = brain()
+    fed(subject, *[2.0] * 50)
+    before = subject.threshold()
+    for _ in range(10):
+        fed(subject, *[2.0] * 9, 2000.0)
+    assert subject.threshold() == before
+
+
+def test_the_threshold_drifts_by_the_adjustment_factor_at_most() -> None:
+    """A level that moves inside the band is followed step by step."""
+    subject = brain(gradient_history_size=8)
+    fed(subject, *[1.0] * 8)
+    before = subject.threshold()
+    fed(subject, *[1.4] * 8)
+    assert subject.threshold() == pytest.approx(1.2 * before)
+
+
+@pytest.mark.parametrize(("level", "side"), [(6.0, 1), (0.125, -1)])
+def test_eight_norms_beyond_the_band_are_a_new_level(level: float, side: int) -> None:
+    """Seven in a row leave the threshold in reach of its drift; with the eighth it follows at once, up and down."""
+    subject = brain()
+    fed(subject, *[1.0] * 50)
+    before = subject.threshold()
+    fed(subject, *[level] * 7)
+    assert abs(math.log(subject.threshold() / before)) <= math.log(1.2) + 1e-12
+    fed(subject, level)
+    assert subject.threshold() == pytest.approx(level * math.exp(0.3))
+    assert math.copysign(1, subject.threshold() - before) == side
+
+
+def test_outliers_on_both_sides_are_no_new_level() -> None:
+    """Norms beyond the band that change sides do not add up."""
+    subject = brain()
+    fed(subject, *[1.0] * 50)
+    before = subject.threshold()
+    fed(subject, *[8.0] * 7, 0.1, *[8.0] * 7, 1.0, *[0.1] * 7)
+    assert subject.threshold() < 1.3 * before
+
+
+def test_norms_without_a_logarithm_leave_no_trace() -> None:
+    """Zero, NaN and infinity are not in the history."""
+    with_them, without = brain(), brain()
+    fed(with_them, 0.0, math.nan, *[2.0] * 8, math.inf, 0.0)
+    fed(without, *[2.0] * 8)
+    assert with_them.state_dict() == without.state_dict()
+
+
+@pytest.mark.parametrize(("level", "bound"), [(1e4, 10.0), (1e-4, 0.1)])
+def test_written_bounds_hold_whatever_the_unit_of_the_loss(level: float, bound: float) -> None:
+    """Who writes a bound means that norm."""
+    subject = brain(*BOUNDS)
+    fed(subject, *[level] * 20)
+    assert subject.threshold() == pytest.approx(bound)
+
+
+@pytest.mark.parametrize("level", [1e-30, 1e-4, 1.0, 1e4, 1e30])
+def test_bounds_that_are_not_written_make_room_for_the_unit_of_the_loss(level: float) -> None:
+    """The threshold lies above the usual norm and near it in any unit."""
+    subject = brain()
+    fed(subject, *[level] * 20)
+    assert 1 < subject.threshold() / level < 2
+
+
+def test_the_room_upward_is_that_of_the_first_level() -> None:
+    """A run whose norms grow and grow is held at the upper bound, written or not."""
+    subject = brain()
+    for exponent in range(12):
+        fed(subject, *[10.0**exponent] * 10)
+    assert subject.threshold() == pytest.approx(10.0)
+
+
+def test_only_a_threshold_that_left_the_counted_one_is_an_adjustment() -> None:
+    """Small moves are made in silence; their sum is counted once it is large."""
+    subject = brain(gradient_history_size=8)
+    counted = fed(subject, *[1.0] * 8)
+    assert fed(subject, *[1.1] * 8) is None
+    moved = subject.threshold()
+    assert moved > counted.new
+    late = fed(subject, *[1.3] * 8)
+    assert late.old == counted.new
+    assert late.new > 1.2 * counted.new
+
+
+def test_after_a_new_start_the_threshold_stays_until_enough_norms_are_known() -> None:
+    """Another meaning of the loss: the old norms say nothing about it, and the next level is followed at once."""
+    subject = brain()
+    fed(subject, *[4.0] * 20)
+    before = subject.threshold()
+    subject.start_anew()
+    fed(subject, *[0.5] * 7)
+    assert subject.threshold() == before
+    assert subject.usual() == before
+    fed(subject, 0.5)
+    assert subject.threshold() == pytest.approx(0.5 * math.exp(0.3))
+
+
+def test_optimizers_are_judged_apart() -> None:
+    """What one optimizer's gradients do is nothing to the other."""
+    subject = brain()
+    fed(subject, *[4.0] * 20, optimizer=1)
+    assert subject.threshold(0) == 1.0
+    assert subject.threshold(1) > 4.0
+
+
+@given(windows=WINDOWS, written=st.sets(st.sampled_from(BOUNDS)))
+def test_the_threshold_is_always_a_positive_number_and_within_written_bounds(windows: Any, written: set[str]) -> None:
+    """Whatever the norms, clipping has a threshold to clip at, and what is left of an outlier is not above it."""
+    subject = brain(*written)
+    for optimizer, norms in windows:
+        fed(subject, *norms, optimizer=optimizer)
+        threshold = subject.threshold(optimizer)
+        assert 0 < subject.usual(optimizer) <= threshold < math.inf
+        assert "min_threshold" not in written or threshold >= 0.1
+        assert "max_threshold" not in written or threshold <= 10
+
+
+@given(windows=WINDOWS, at=st.integers(0, 12))
+def test_the_state_as_json_gives_the_same_future(windows: Any, at: int) -> None:
+    """A brain that is saved and loaded at any place decides as the one that went on."""
+    whole, parts = brain(), brain()
+    for place, (optimizer, norms) in enumerate(windows):
+        if place == at:
+            saved = json.loads(json.dumps(parts.state_dict()))
+            parts = brain()
+            parts.load_state_dict(saved)
+        assert fed(whole, *norms, optimizer=optimizer) == fed(parts, *norms, optimizer=optimizer)
+    assert whole.state_dict() == parts.state_dict()
+
+
+@given(windows=WINDOWS, size=st.integers(2, 20))
+def test_the_history_is_bounded(windows: Any, size: int) -> None:
+    """Memory does not grow with the run."""
+    subject = brain(gradient_history_size=size)
+    for optimizer, norms in windows:
+        fed(subject, *norms, optimizer=optimizer)
+    for state in subject.state_dict().values():
+        assert len(state["norms"]) <= size
+        assert len(state["beyond"]) < 8
