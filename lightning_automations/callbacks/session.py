@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lightning.pytorch import Trainer
 
@@ -50,7 +50,11 @@ class FitSession:
 def automations_of(trainer: Trainer) -> tuple[AutomationCallback, ...]:
     """The automations of a trainer that are enabled, in the order in which Lightning calls them."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    return tuple(item for item in callbacks if isinstance(item, AutomationSurface) and item.settings.enabled)
+    return tuple(
+        cast("AutomationCallback", item)
+        for item in callbacks
+        if isinstance(item, AutomationSurface) and item.settings.enabled
+    )
 
 
 def run_length(trainer: Trainer) -> RunLength:

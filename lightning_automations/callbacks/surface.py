@@ -39,8 +39,8 @@ class AutomationSurface:
     brain: Any
     """The decision class; what ``make_brain`` made, with the history of the run."""
 
-    def make_brain(self, settings: AutomationSettings) -> Brain:
-        """The decision class, without history."""
+    def make_brain(self, settings: Any) -> Brain:
+        """The decision class, without history. The settings are of the automation's own settings class."""
         raise TypeError(f"{type(self).__name__} has no brain")
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
