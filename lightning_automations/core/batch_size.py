@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le
 from typing_extensions import TypedDict
 
+from lightning_automations.core.decision import Adjustment, Reason
 from lightning_automations.core.errors import Problem
+from lightning_automations.core.memory_model import MemoryLine, line_through, smallest_above
 from lightning_automations.core.settings import AutomationSettings
+from lightning_automations.core.state import dumped, restored
+from lightning_automations.core.statistics import pushed
 
-__all__ = ["BatchSizeFallback", "BatchSizeSettings"]
+__all__ = ["BatchSizeBrain", "BatchSizeFallback", "BatchSizeSettings", "BatchSizeState"]
+
+CALM_DECISIONS = 10
+"""Decisions without an error before a size between the one in use and the one that failed is tried."""
+MOST_CLIMBS = 3
+LEAST_GROWTH = 1.05
+"""Smaller steps up are left alone: they gain nothing, and noise alone would cause them."""
+OBSERVATIONS_JUDGED = 5
+"""Observations since the last change whose median is judged: one reading that stands out changes nothing."""
 
 
 class BatchSizeFallback(TypedDict, total=False):
@@ -76,3 +89,220 @@ class BatchSizeSettings(AutomationSettings):
                 got=str(self.safety_margin),
                 hint="Lower safety_margin or raise target_vram_usage.",
             )
+
+
+@dataclass(kw_only=True)
+class BatchSizeState:
+    """What the brain has learned.
+
+    Args:
+        micro_batch: Samples per piece; None: batches are run whole.
+        ceiling: The smallest size that ran out of memory; None: none did.
+        largest_fit: The largest size that was run and did not.
+        loader_batch: The size that the loader's batch was grown to; None: it was not.
+        baseline: Share of memory in use before training; NaN: unknown.
+        samples: Sizes observed, oldest first.
+        shares: Their peaks as shares of the memory.
+        seen: Observations since the last change.
+        calm: Decisions since the last out-of-memory error or the last climb after one.
+        climbs: How often a larger size was tried after an error.
+    """
+
+    micro_batch: int | None = None
+    ceiling: int | None = None
+    largest_fit: int = 0
+    loader_batch: int | None = None
+    baseline: float = math.nan
+    samples: tuple[int, ...] = ()
+    shares: tuple[float, ...] = ()
+    seen: int = 0
+    calm: int = 0
+    climbs: int = 0
+
+
+class BatchSizeBrain:
+    """Decides how many samples are run at once, and how far the loader's batch may grow.
+
+    After an out-of-memory error the size is halved and the failed size never chosen again. Otherwise one straight
+    line through the observations says which size fits. Every change must be observed before the next one.
+
+    Args:
+        settings: The settings.
+    """
+
+    def __init__(self, settings: BatchSizeSettings) -> None:
+        self.settings = settings
+        self.state = BatchSizeState()
+
+    def state_dict(self) -> dict[str, Any]:
+        return dumped(self.state)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.state = restored(BatchSizeState, state)
+
+    def start(self, share: float) -> None:
+        """Take the share of memory in use before training, unless an earlier part of this run gave it."""
+        if math.isnan(self.state.baseline):
+            self.state.baseline = share
+
+    def piece_size(self, samples: int) -> int:
+        """Samples to run at once of a batch of so many."""
+        micro_batch = self.state.micro_batch
+        return samples if micro_batch is None else min(micro_batch, samples)
+
+    def went_well(self, size: int) -> None:
+        """Pieces of this size were run."""
+        self.state.largest_fit = max(self.state.largest_fit, size)
+
+    def recover(self, *, step: int, epoch: int, failed: int, samples: int) -> Adjustment | None:
+        """The next size after pieces of ``failed`` samples ran out of memory; None at ``min_batch_size``."""
+        size = max(self.settings.min_batch_size, math.ceil(failed / 2))
+        if size >= failed:
+            return None
+        state = self.state
+        state.ceiling = failed if state.ceiling is None else min(state.ceiling, failed)
+        state.largest_fit = min(state.largest_fit, state.ceiling - 1)
+        state.micro_batch = size
+        state.seen = state.calm = 0
+        return self._change(step, epoch, "micro_batch_size", failed, size, Reason.OUT_OF_MEMORY, {"batch": samples})
+
+    def retire(self) -> None:
+        """Where memory demanded pieces, keep to the fallback's size or to what was seen to fit."""
+        state, size = self.state, self.settings.fallback.get("batch_size")
+        if state.micro_batch is not None and size is not None:
+            state.micro_batch = min(size, state.largest_fit or state.micro_batch)
+
+    def observe(self, *, step: int, epoch: int, samples: int, share: float, batch: int) -> Adjustment | None:
+        """One decision about the size of the pieces.
+
+        Args:
+            step: Optimizer steps done.
+            epoch: The epoch.
+            samples: The most samples run at once since the last decision.
+            share: The peak of memory since then, as a share of it; NaN: unknown.
+            batch: The largest batch since then.
+        """
+        state = self.state
+        state.calm += 1
+        if not math.isnan(share):
+            state.samples = (*state.samples, samples)[-self.settings.vram_history_size :]
+            state.shares = pushed(state.shares, share, size=self.settings.vram_history_size)
+        if samples != self.piece_size(batch):
+            return None  # the last change has not been seen at work
+        state.seen += 1
+        line = self._line(samples)
+        if line is not None and line.share > self.settings.target_vram_usage:
+            return self._shrink(step, epoch, line, batch)
+        if state.micro_batch is None or state.micro_batch >= batch:
+            return None
+        return self._climb(step, epoch, line) if state.ceiling is not None else self._widen(step, epoch, line, batch)
+
+    def grow(self, *, step: int, epoch: int, batch: int, most: int) -> Adjustment | None:
+        """One decision about the loader's batch, at the start of an epoch.
+
+        Args:
+            step: Optimizer steps done.
+            epoch: The epoch that starts.
+            batch: The loader's batch.
+            most: Samples in an epoch.
+        """
+        state = self.state
+        if not state.samples or state.samples[-1] != batch or state.seen == 0 or self.piece_size(batch) < batch:
+            return None
+        line = self._line(batch)
+        if line is None or not self._below_band(line):
+            return None
+        size = min(self._sizes_within_band(line), self.settings.max_batch_size, most, self._lowest_excess() - 1)
+        if size < LEAST_GROWTH * batch:
+            return None
+        state.loader_batch, state.seen = int(size), 0
+        return self._change(
+            step, epoch, "batch_size", batch, int(size), Reason.MEMORY_BELOW_TARGET, self._numbers(line)
+        )
+
+    # Inside ----------------------------------------------------------------------------------------------------------
+
+    def _shrink(self, step: int, epoch: int, line: MemoryLine, batch: int) -> Adjustment | None:
+        lowest = self.settings.min_batch_size
+        if line.share_at(lowest) > self.settings.target_vram_usage:
+            return None  # what fills the memory is not the samples: pieces would cost time and gain nothing
+        size = int(max(lowest, min(self._sizes_within_band(line), line.samples - 1)))
+        if size >= line.samples:
+            return None
+        return self._resize(step, epoch, line, size, Reason.MEMORY_ABOVE_TARGET)
+
+    def _widen(self, step: int, epoch: int, line: MemoryLine | None, batch: int) -> Adjustment | None:
+        if line is None or not self._below_band(line):
+            return None
+        size = int(min(self._sizes_within_band(line), self._lowest_excess() - 1, batch))
+        if size < LEAST_GROWTH * line.samples:
+            return None
+        return self._resize(step, epoch, line, size, Reason.MEMORY_BELOW_TARGET)
+
+    def _climb(self, step: int, epoch: int, line: MemoryLine | None) -> Adjustment | None:
+        """After an error: half the way to the size that failed, seldom and at most a few times."""
+        state = self.state
+        if state.micro_batch is None or state.ceiling is None:
+            return None
+        if state.calm < CALM_DECISIONS or state.climbs >= MOST_CLIMBS:
+            return None
+        size = (state.micro_batch + state.ceiling) // 2
+        if size <= state.micro_batch or (line is not None and line.share_at(size) > self.settings.target_vram_usage):
+            return None
+        state.climbs += 1
+        state.calm = 0
+        return self._resize(step, epoch, line, size, Reason.NO_ERROR_SINCE)
+
+    def _resize(self, step: int, epoch: int, line: MemoryLine | None, size: int, reason: Reason) -> Adjustment:
+        old, self.state.micro_batch, self.state.seen = self.state.micro_batch, size, 0
+        if old is None and line is not None:
+            old = line.samples
+        return self._change(step, epoch, "micro_batch_size", old, size, reason, self._numbers(line))
+
+    def _line(self, samples: int) -> MemoryLine | None:
+        """The line through the last observations of this size; None where nothing was measured."""
+        state = self.state
+        return line_through(
+            state.samples,
+            state.shares,
+            size=samples,
+            latest=min(state.seen, OBSERVATIONS_JUDGED),
+            baseline=state.baseline,
+        )
+
+    def _sizes_within_band(self, line: MemoryLine) -> float:
+        return line.largest_under(self.settings.target_vram_usage - self.settings.safety_margin / 2)
+
+    def _below_band(self, line: MemoryLine) -> bool:
+        return line.share < self.settings.target_vram_usage - self.settings.safety_margin
+
+    def _lowest_excess(self) -> float:
+        """The smallest size that failed, or that the observations kept show above the target."""
+        above = smallest_above(self.state.samples, self.state.shares, share=self.settings.target_vram_usage)
+        return above if self.state.ceiling is None else min(above, self.state.ceiling)
+
+    def _numbers(self, line: MemoryLine | None) -> dict[str, float]:
+        if line is None:
+            return {}
+        return {"memory_share": line.share, "target": self.settings.target_vram_usage, "per_sample": line.slope}
+
+    def _change(
+        self,
+        step: int,
+        epoch: int,
+        parameter: str,
+        old: int | None,
+        new: int,
+        reason: Reason,
+        evidence: dict[str, float],
+    ) -> Adjustment:
+        return Adjustment(
+            step=step,
+            epoch=epoch,
+            automation=self.settings.automation,
+            parameter=parameter,
+            old=old,
+            new=new,
+            reason=reason,
+            evidence=evidence,
+        )

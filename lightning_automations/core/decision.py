@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from typing import Any, Protocol, Union
+from typing import Any, Protocol
 
 __all__ = ["Adjustment", "Brain", "Reason", "Value", "describe"]
 
-Value = Union[float, int, str, bool, None]
+Value = float | int | str | bool | None
 
 
 class Reason(str, Enum):
@@ -20,6 +20,7 @@ class Reason(str, Enum):
     NON_FINITE = "non_finite"
     GRADIENT_LEVEL = "gradient_level"
     OUT_OF_MEMORY = "out_of_memory"
+    NO_ERROR_SINCE = "no_error_since"
     MEMORY_ABOVE_TARGET = "memory_above_target"
     MEMORY_BELOW_TARGET = "memory_below_target"
     OVERFITTING = "overfitting"
@@ -36,6 +37,7 @@ _EXPLANATIONS = {
     Reason.NON_FINITE: "a value is NaN or infinite",
     Reason.GRADIENT_LEVEL: "the usual gradient norm has moved",
     Reason.OUT_OF_MEMORY: "the batch did not fit into memory",
+    Reason.NO_ERROR_SINCE: "memory has sufficed for a while since the last error",
     Reason.MEMORY_ABOVE_TARGET: "memory use is above the target",
     Reason.MEMORY_BELOW_TARGET: "memory use is below the target band",
     Reason.OVERFITTING: "the validation metric gets worse while the training loss still falls",

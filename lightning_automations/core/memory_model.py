@@ -1,0 +1,86 @@
+"""Peak memory as a straight line over the number of samples, from few and noisy observations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+__all__ = ["MemoryLine", "line_through", "slope_of", "smallest_above"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryLine:
+    """Predicts the share of memory that a number of samples needs.
+
+    The line goes through what was just measured, so that a change of everything else in memory counts at once.
+
+    Args:
+        samples: The size that was measured.
+        share: Its peak, as a share of the memory.
+        slope: Share per further sample, 0 or more.
+    """
+
+    samples: int
+    share: float
+    slope: float
+
+    def share_at(self, samples: int) -> float:
+        """The peak of so many samples."""
+        return self.share + self.slope * (samples - self.samples)
+
+    def largest_under(self, share: float) -> float:
+        """The most samples whose peak stays under a share; infinite where samples need no memory."""
+        room = share - self.share
+        if self.slope == 0:
+            return math.inf if room >= 0 else -math.inf
+        return math.floor(self.samples + room / self.slope)
+
+
+def slope_of(samples: Sequence[int], shares: Sequence[float], *, baseline: float) -> float:
+    """Share of memory per sample: the median of the slopes between all sizes seen, 0 or more.
+
+    Args:
+        samples: Sizes that were measured, oldest first.
+        shares: Their peaks.
+        baseline: The share in use before training, which stands for size 0 while only one size was seen. What
+            training needs besides (gradients, optimizer states) is then taken for samples: the sizes predicted are too
+            small rather than too large. NaN: unknown.
+    """
+    # One value for each size keeps the pairs few and the sizes of equal weight.
+    peaks = {
+        size: median(share for other, share in zip(samples, shares, strict=True) if other == size) for size in samples
+    }
+    if len(peaks) == 1 and not math.isnan(baseline):
+        peaks[0] = baseline
+    sizes = sorted(peaks)
+    slopes = [
+        (peaks[large] - peaks[small]) / (large - small)
+        for place, small in enumerate(sizes)
+        for large in sizes[place + 1 :]
+    ]
+    return max(0.0, median(slopes)) if slopes else 0.0
+
+
+def line_through(
+    samples: Sequence[int], shares: Sequence[float], *, size: int, latest: int, baseline: float
+) -> MemoryLine | None:
+    """The line through the median of what was last observed at one size; None where nothing was.
+
+    Args:
+        samples: Sizes that were measured, oldest first.
+        shares: Their peaks.
+        size: The size in use.
+        latest: How many of the last observations count, 1 or more.
+        baseline: As for ``slope_of``.
+    """
+    here = [share for other, share in zip(samples[-latest:], shares[-latest:], strict=True) if other == size]
+    if not here:
+        return None
+    return MemoryLine(samples=size, share=median(here), slope=slope_of(samples, shares, baseline=baseline))
+
+
+def smallest_above(samples: Sequence[int], shares: Sequence[float], *, share: float) -> float:
+    """The smallest size that was observed above a share; infinite where none was."""
+    return min((size for size, peak in zip(samples, shares, strict=True) if peak > share), default=math.inf)
