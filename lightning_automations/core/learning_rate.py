@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 from typing_extensions import TypedDict
 
+from lightning_automations.core.decision import Adjustment, Reason
 from lightning_automations.core.errors import Problem
 from lightning_automations.core.settings import AutomationSettings
+from lightning_automations.core.state import dumped, restored
+from lightning_automations.core.statistics import pushed
+from lightning_automations.core.trend import is_better, level_of, noise_of, noise_of_level, rise_of
 
-__all__ = ["LearningRateFallback", "LearningRateSettings"]
+__all__ = ["LearningRateBrain", "LearningRateFallback", "LearningRateSettings", "LearningRateState"]
+
+WINDOW_STEPS = 10
+"""Optimizer steps between decisions, and in one window of the loss: a divergence is seen within 30 steps."""
+
+# Halving is what plateau schedulers and hand-made step schedules use between their steps; three of them reach the
+# seed's lowest factor of 0.1, and one that was not needed costs less than a cut to a tenth.
+_CUT = 0.5
+# After a cut for divergence the loss needs time to come down before it is judged again.
+_COOLDOWN_STEPS = 100
+# The rise must be there at two decisions in a row.
+_DECISIONS_TO_BE_SURE = 2
+_MOST_WINDOWS = 100
+_METRICS_KEPT = 10
 
 
 class LearningRateFallback(TypedDict, total=False):
@@ -90,3 +108,196 @@ class LearningRateSettings(AutomationSettings):
                 expected="the type of the fallback's scheduler, cosine for instance",
                 got="nothing",
             )
+
+
+@dataclass(kw_only=True)
+class LearningRateState:
+    """All that the next decision depends on. Metrics are kept such that lower is better."""
+
+    factor: float = 1.0
+    rates: tuple[float, ...] = ()
+    windows: tuple[float, ...] = ()
+    best_loss: float | None = None
+    metrics: tuple[float, ...] = ()
+    best_metric: float | None = None
+    validations_without_improvement: int = 0
+    improved_at_step: int | None = None
+    decisions_rising: int = 0
+    cut_at_step: int | None = None
+    held_back_at_step: int | None = None
+
+
+class LearningRateBrain:
+    """Lowers a factor on the scheduled rate on a plateau, and cuts it when the training loss rises or is not finite.
+
+    The loss comes as the mean of a window of ten optimizer steps. Its level is the mean of the windows of the last
+    quarter of the patience. A level below the best one by more than the threshold and by more than its own noise is an
+    improvement; slow progress counts because it is measured against the last level that counted. The factor is never
+    raised.
+
+    Args:
+        settings: The settings, fitted to the run.
+    """
+
+    def __init__(self, settings: LearningRateSettings) -> None:
+        self._settings = settings
+        self.state = LearningRateState()
+        quarter = settings.plateau_patience // (4 * WINDOW_STEPS)
+        self._level_windows = min(max(quarter, 3), _MOST_WINDOWS)
+
+    @property
+    def factor(self) -> float:
+        """The factor on the scheduled rate that holds now."""
+        return self.state.factor
+
+    @property
+    def smoothed_loss(self) -> float:
+        """The level of the training loss; NaN before the first window."""
+        return level_of(self.state.windows[-self._level_windows :])
+
+    @property
+    def held_back(self) -> bool:
+        """Whether it wanted to go below the lowest factor at some time."""
+        return self.state.held_back_at_step is not None
+
+    def observe(
+        self,
+        *,
+        step: int,
+        epoch: int,
+        loss: float = math.nan,
+        non_finite: bool = False,
+        metric: float = math.nan,
+        mode: Literal["min", "max"] = "min",
+        rates: Sequence[float] = (),
+    ) -> Adjustment | None:
+        """Take one window of the loss, one validation, or both, and say what to change.
+
+        Args:
+            step: Optimizer steps done.
+            epoch: The epoch, counted from 0.
+            loss: Mean training loss of the last window; NaN: there is none.
+            non_finite: Whether a loss of the window was NaN or infinite.
+            metric: The validation metric; NaN: no validation.
+            mode: Whether the metric is better when it is lower or higher.
+            rates: The scheduled rates with a window; while one of them rises, no trend is judged.
+        """
+        if non_finite:
+            return self._cut(step, epoch, Reason.NON_FINITE, {}) if self._cooled_down(step) else None
+        if self._schedule_rises(rates):
+            self._wait(step)
+            return None
+        if math.isfinite(loss):
+            self._take_loss(step, loss)
+            evidence = self._divergence(step)
+            if evidence is not None:
+                return self._cut(step, epoch, Reason.DIVERGENCE, evidence)
+        if math.isfinite(metric):
+            self._take_metric(step, metric if mode == "min" else -metric)
+        if self._plateau(step):
+            return self._cut(step, epoch, Reason.PLATEAU, self._plateau_evidence(step, mode))
+        return None
+
+    def start_anew(self, step: int) -> None:
+        """Forget what was seen: from this step on, the loss means something else."""
+        self.state = replace(self.state, best_loss=None, metrics=(), best_metric=None)
+        self._wait(step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return dumped(self.state)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.state = restored(LearningRateState, state)
+        # Bounds given now win over those of the run that saved the state.
+        lowest, highest = self._settings.min_lr_factor, self._settings.max_lr_factor
+        self.state.factor = min(max(self.state.factor, lowest), highest)
+
+    def _schedule_rises(self, rates: Sequence[float]) -> bool:
+        previous = self.state.rates
+        if rates:
+            self.state.rates = tuple(rates)
+        return len(rates) == len(previous) and any(now > then for now, then in zip(rates, previous, strict=True))
+
+    def _wait(self, step: int) -> None:
+        """Begin a new series of windows, and the patience with it."""
+        self.state.windows = ()
+        self.state.decisions_rising = 0
+        self.state.improved_at_step = step
+        self.state.validations_without_improvement = 0
+
+    def _take_loss(self, step: int, loss: float) -> None:
+        state = self.state
+        state.windows = pushed(state.windows, loss, size=_MOST_WINDOWS)
+        if len(state.windows) < self._level_windows:
+            return
+        level = self.smoothed_loss
+        noise = noise_of_level(state.windows, self._level_windows)
+        if is_better(level, state.best_loss, threshold=self._settings.improvement_threshold, noise=noise):
+            state.best_loss = level
+            state.improved_at_step = step
+
+    def _take_metric(self, step: int, metric: float) -> None:
+        state = self.state
+        state.metrics = pushed(state.metrics, metric, size=_METRICS_KEPT)
+        noise = noise_of(state.metrics)
+        if is_better(metric, state.best_metric, threshold=self._settings.improvement_threshold, noise=noise):
+            state.best_metric = metric
+            state.improved_at_step = step
+            state.validations_without_improvement = 0
+        else:
+            state.validations_without_improvement += 1
+
+    def _divergence(self, step: int) -> dict[str, float] | None:
+        """The numbers of a sure rise of the loss, or None."""
+        rise = rise_of(self.state.windows)
+        rises = rise is not None and rise.is_beyond(self._settings.adaptation_threshold)
+        self.state.decisions_rising = self.state.decisions_rising + 1 if rises else 0
+        if rise is None or self.state.decisions_rising < _DECISIONS_TO_BE_SURE or not self._cooled_down(step):
+            return None
+        return {"loss": rise.recent, "level_before": rise.before, "noise": rise.noise}
+
+    def _cooled_down(self, step: int) -> bool:
+        return self.state.cut_at_step is None or step - self.state.cut_at_step >= _COOLDOWN_STEPS
+
+    def _plateau(self, step: int) -> bool:
+        state = self.state
+        if state.improved_at_step is None or step - state.improved_at_step < self._settings.plateau_patience:
+            return False
+        if state.best_loss is None:
+            # The metric alone: one validation without improvement is no plateau, however far apart they are.
+            return state.validations_without_improvement >= 2
+        return state.best_metric is None or state.validations_without_improvement >= 1
+
+    def _plateau_evidence(self, step: int, mode: str) -> dict[str, float]:
+        state = self.state
+        evidence = {"steps_without_improvement": float(step - (state.improved_at_step or 0))}
+        if state.best_loss is not None:
+            evidence |= {"loss": self.smoothed_loss, "best_loss": state.best_loss}
+        if state.best_metric is not None:
+            sign = 1.0 if mode == "min" else -1.0
+            evidence |= {"metric": sign * state.metrics[-1], "best_metric": sign * state.best_metric}
+        return evidence
+
+    def _cut(self, step: int, epoch: int, reason: Reason, evidence: Mapping[str, float]) -> Adjustment | None:
+        state = self.state
+        old, new = state.factor, max(state.factor * _CUT, self._settings.min_lr_factor)
+        state.improved_at_step = step
+        state.validations_without_improvement = 0
+        if reason is not Reason.PLATEAU:
+            state.cut_at_step = step
+            self._wait(step)
+        if new == old:
+            if state.held_back_at_step is None:
+                state.held_back_at_step = step
+            return None
+        state.factor = new
+        return Adjustment(
+            step=step,
+            epoch=epoch,
+            automation=self._settings.automation,
+            parameter="factor",
+            old=old,
+            new=new,
+            reason=reason,
+            evidence=evidence,
+        )
