@@ -22,7 +22,7 @@ from lightning_automations.core.errors import ConfigError, Problem
 
 __all__ = ["DEPTH_MAX", "VALUES_MAX", "Reader", "keys_of"]
 
-VALUES_MAX = 10_000
+VALUES_MAX = 2_000
 """Values that are read out of a section; interpolations can repeat values as aliases do."""
 
 DEPTH_MAX = 50

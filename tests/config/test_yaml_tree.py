@@ -189,7 +189,7 @@ def test_every_problem_is_found() -> None:
             "2: expected valid YAML, got a fault (expected a single document in the stream: but found another "
             "document).",
         ),
-        ("[" * 5000, "expected a document nested less deeply, got one that is nested too deeply."),
+        ("[" * 1000, "expected a document nested less deeply, got one that is nested too deeply."),
     ],
 )
 def test_a_text_that_is_no_yaml_says_where(text: str, message: str) -> None:

@@ -1,0 +1,335 @@
+"""From a section to settings: which automations are built, with what, and the message for each kind of mistake."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from lightning_automations.config.loading import load_settings
+from lightning_automations.config.names import AUTOMATIONS
+from lightning_automations.core.errors import ConfigError
+
+SECTION = "training_automations"
+FOUR = [
+    "IntelligentLearningRateScheduler",
+    "DynamicBatchSizeOptimizer",
+    "AdaptiveGradientClipping",
+    "IntelligentEarlyStopping",
+]
+
+
+def _loaded(section: Any) -> list[tuple[str, dict[str, Any]]]:
+    return [(automation.automation, written) for automation, written in load_settings({SECTION: section})]
+
+
+def _told(text: str) -> str:
+    """The message for a file `c.yml` with this text."""
+    Path("c.yml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings("c.yml")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("source", [{SECTION: {}}, {"train": {SECTION: {}}}, {"train": {SECTION: None}, "val": 1}])
+def test_an_empty_section_names_all(source: Any) -> None:
+    """At the root or under train, an empty section builds the four with their defaults."""
+    for given in (source, OmegaConf.create(source)):
+        assert [(automation.automation, written) for automation, written in load_settings(given)] == [
+            (name, {}) for name in FOUR
+        ]
+
+
+def test_keys_of_the_section_name_no_automation() -> None:
+    """`enabled: true` alone still means all four."""
+    assert [name for name, _ in _loaded({"enabled": True})] == FOUR
+
+
+@pytest.mark.parametrize("name", list(AUTOMATIONS))
+def test_a_section_that_names_one_builds_that_one(name: str) -> None:
+    """Under each of its names; an empty value means defaults."""
+    for value in (None, {}, {"enabled": True}):
+        assert _loaded({name: value}) == [(AUTOMATIONS[name].automation, value or {})]
+
+
+def test_only_what_is_written_is_passed_on() -> None:
+    """What is not written may be fitted to the run later, even where the default is the same value."""
+    assert _loaded({"early_stopping": {"patience": 2000}}) == [("IntelligentEarlyStopping", {"patience": 2000})]
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"enabled": False},
+        {"enabled": False, "early_stopping": {"enabled": True}},
+        {name: {"enabled": False} for name in FOUR},
+    ],
+)
+def test_what_is_disabled_is_not_built(section: Any) -> None:
+    """`enabled: false` on the section or on every automation leaves nothing."""
+    assert _loaded(section) == []
+
+
+def test_one_disabled_automation_leaves_the_others_that_are_named() -> None:
+    """The section names two: the one that is on is built."""
+    assert _loaded({"early_stopping": {"enabled": False}, "AdaptiveGradientClipping": None}) == [
+        ("AdaptiveGradientClipping", {})
+    ]
+
+
+def test_a_disabled_section_is_checked_all_the_same() -> None:
+    """A mistake is told when it is made, not when the section is turned on again."""
+    with pytest.raises(ConfigError):
+        _loaded({"enabled": False, "early_stopping": {"patience": -1}})
+
+
+def test_journal_and_dry_run_of_the_section_hold_for_all() -> None:
+    """An automation that writes its own keeps it; `enabled` is not inherited."""
+    section = {
+        "enabled": True,
+        "journal": False,
+        "dry_run": True,
+        "early_stopping": {"dry_run": False},
+        "AdaptiveGradientClipping": {"journal": "a.jsonl"},
+        "batch_size_optimizer": None,
+    }
+    assert _loaded(section) == [
+        ("IntelligentEarlyStopping", {"journal": False, "dry_run": False}),
+        ("AdaptiveGradientClipping", {"journal": "a.jsonl", "dry_run": True}),
+        ("DynamicBatchSizeOptimizer", {"journal": False, "dry_run": True}),
+    ]
+    assert _loaded({"dry_run": True}) == [(name, {"dry_run": True}) for name in FOUR]
+
+
+def test_the_older_key_of_loss_scheduling_is_not_ours() -> None:
+    """`train.dynamic_loss_scheduling` belongs to the program that reads it."""
+    source = {"train": {"dynamic_loss_scheduling": {"enabled": True}, SECTION: {"early_stopping": None}}}
+    assert len(load_settings(source)) == 1
+
+
+SETTINGS_OF_CLIPPING = (
+    "enabled, max_adjustments, fallback, on_error, dry_run, journal, initial_threshold, min_threshold, max_threshold, "
+    "adjustment_factor, monitoring_frequency, gradient_history_size, method, skip_nonfinite"
+)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        # unknown keys
+        (
+            "  AdaptiveGradientCliping:\n    min_threshold: 1",
+            "c.yml:2: training_automations.AdaptiveGradientCliping: expected an automation or a setting of "
+            "training_automations, got the unknown name 'AdaptiveGradientCliping'. "
+            "Did you mean 'AdaptiveGradientClipping'?",
+        ),
+        (
+            "  enabeld: true",
+            "c.yml:2: training_automations.enabeld: expected an automation or a setting of training_automations, got "
+            "the unknown name 'enabeld'. Did you mean 'enabled'?",
+        ),
+        (
+            "  zzz: true",
+            "c.yml:2: training_automations.zzz: expected an automation or a setting of training_automations, got the "
+            "unknown name 'zzz'. Known names: IntelligentLearningRateScheduler, DynamicBatchSizeOptimizer, "
+            "AdaptiveGradientClipping, IntelligentEarlyStopping, enabled, journal, dry_run.",
+        ),
+        (
+            "  early_stopping:\n    patiense: 1",
+            "c.yml:3: training_automations.early_stopping.patiense: expected a setting of IntelligentEarlyStopping, "
+            "got the unknown name 'patiense'. Did you mean 'patience'?",
+        ),
+        (
+            "  AdaptiveGradientClipping:\n    zzz: 1",
+            "c.yml:3: training_automations.AdaptiveGradientClipping.zzz: expected a setting of "
+            f"AdaptiveGradientClipping, got the unknown name 'zzz'. Known names: {SETTINGS_OF_CLIPPING}.",
+        ),
+        (
+            "  early_stopping:\n    fallback:\n      early_stoping: true",
+            "c.yml:4: training_automations.early_stopping.fallback.early_stoping: expected one of early_stopping, got "
+            "'early_stoping'. Did you mean 'early_stopping'?",
+        ),
+        # wrong types
+        (
+            "  dry_run: 1",
+            "c.yml:2: training_automations.dry_run: expected true or false, got 1 (int).",
+        ),
+        (
+            "  journal:",
+            "c.yml:2: training_automations.journal: expected a text or true or false, got null.",
+        ),
+        (
+            "  early_stopping:\n    patience: long",
+            "c.yml:3: training_automations.early_stopping.patience: expected a whole number at least 1, got 'long' "
+            "(str).",
+        ),
+        (
+            "  learning_rate_scheduler:\n    fallback: cosine",
+            "c.yml:3: training_automations.learning_rate_scheduler.fallback: expected a mapping, got 'cosine' (str).",
+        ),
+        # ranges
+        (
+            "  DynamicBatchSizeOptimizer:\n    target_vram_usage: 1.5",
+            "c.yml:3: training_automations.DynamicBatchSizeOptimizer.target_vram_usage: expected a number above 0 and "
+            "at most 1, got 1.5 (float).",
+        ),
+        (
+            "  batch_size_optimizer:\n    min_batch_size: 64\n    max_batch_size: 32",
+            "c.yml:3: training_automations.batch_size_optimizer.min_batch_size: expected at most max_batch_size (32), "
+            "got 64. Lower min_batch_size or raise max_batch_size.",
+        ),
+        # values that are no mappings
+        (
+            "  AdaptiveGradientClipping: false",
+            "c.yml:2: training_automations.AdaptiveGradientClipping: expected a mapping of settings, or nothing for "
+            "the defaults, got false. Write 'enabled: false' below it to turn it off.",
+        ),
+        (
+            "  AdaptiveGradientClipping: true",
+            "c.yml:2: training_automations.AdaptiveGradientClipping: expected a mapping of settings, or nothing for "
+            "the defaults, got true. Leave the value empty to take the defaults.",
+        ),
+        (
+            "  AdaptiveGradientClipping: [threshold]",
+            "c.yml:2: training_automations.AdaptiveGradientClipping: expected a mapping of settings, or nothing for "
+            "the defaults, got a list.",
+        ),
+        (
+            "  AdaptiveGradientClipping: 1.0",
+            "c.yml:2: training_automations.AdaptiveGradientClipping: expected a mapping of settings, or nothing for "
+            "the defaults, got 1.0 (float).",
+        ),
+        # names
+        (
+            "  early_stopping:\n  IntelligentEarlyStopping:",
+            "c.yml:3: training_automations.IntelligentEarlyStopping: expected one entry for IntelligentEarlyStopping, "
+            "got a second one beside 'training_automations.early_stopping' (line 2).",
+        ),
+        (
+            "  DynamicLossScheduling:\n    momentum: 0.9",
+            "c.yml:2: training_automations.DynamicLossScheduling: expected an automation, got 'DynamicLossScheduling', "
+            "which is not in this version. Remove it from this section.",
+        ),
+        (
+            "  dynamic_loss_scheduling: {enabled: false}",
+            "c.yml:2: training_automations.dynamic_loss_scheduling: expected an automation, got "
+            "'dynamic_loss_scheduling', which is not in this version. Remove it from this section.",
+        ),
+        (
+            "  1: {}",
+            "c.yml:2: training_automations.1: expected a text as the key, got 1 (int).",
+        ),
+        (
+            "  early_stopping:\n    on: true",
+            "c.yml:3: training_automations.early_stopping.True: expected a text as the key, got True (bool). "
+            "YAML reads on, off, yes and no as true and false: put the key in quotes.",
+        ),
+        (
+            "  early_stopping:\n    patience: 1\n    patience: 2",
+            "c.yml:4: training_automations.early_stopping.patience: expected each key once, got it again after line 3.",
+        ),
+    ],
+)
+def test_a_mistake_in_the_section_has_one_message(section: str, message: str) -> None:
+    """File, line, path, what was expected, what came, and what to do; nothing else."""
+    assert _told(f"training_automations:\n{section}\n") == message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "train: {lr: 1}",
+            "c.yml: training_automations: expected this section at the root of the document or under 'train', got a "
+            "document without it. An empty 'training_automations:' builds all automations with their defaults.",
+        ),
+        (
+            "train: {training_automation: {}}",
+            "c.yml: training_automations: expected this section at the root of the document or under 'train', got a "
+            "document without it. Did you mean 'training_automation'?",
+        ),
+        (
+            "automations: {}\n1: 2\ntrain: 3",
+            "c.yml: training_automations: expected this section at the root of the document or under 'train', got a "
+            "document without it. Did you mean 'automations'?",
+        ),
+        (
+            "training_automations: {}\ntrain:\n  training_automations: {}",
+            "c.yml:3: train.training_automations: expected one section in a document, got a second one beside "
+            "'training_automations' (line 1).",
+        ),
+        (
+            "a: 1\ntraining_automations: false",
+            "c.yml:2: training_automations: expected a mapping of settings, or nothing for the defaults, got false. "
+            "Write 'enabled: false' below it to turn it off.",
+        ),
+        (
+            "train:\n  training_automations: [AdaptiveGradientClipping]",
+            "c.yml:2: train.training_automations: expected a mapping of settings, or nothing for the defaults, got a "
+            "list.",
+        ),
+    ],
+)
+def test_a_mistake_about_the_section_has_one_message(text: str, message: str) -> None:
+    """No section, two sections, a section of another kind."""
+    assert _told(text) == message
+
+
+def test_mistakes_in_a_mapping_have_no_line() -> None:
+    """What came from a program is named by its path."""
+    with pytest.raises(ConfigError) as caught:
+        load_settings({SECTION: {"early_stopping": None, "intelligent_early_stopping": None}})
+    assert str(caught.value) == (
+        "training_automations.intelligent_early_stopping: expected one entry for IntelligentEarlyStopping, got a "
+        "second one beside 'training_automations.early_stopping'."
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_settings({SECTION: {}, "train": {SECTION: {}}})
+    assert str(caught.value) == (
+        "train.training_automations: expected one section in a document, got a second one beside "
+        "'training_automations'."
+    )
+
+
+def test_every_mistake_is_said_at_once_in_the_order_of_the_file() -> None:
+    """Of the document, the section and each automation; merged values by the line where they are written."""
+    text = """\
+base: &base
+  patience: -1
+other: 1
+other: 2
+train:
+  training_automations:
+    jornal: x
+    AdaptiveGradientClipping:
+      max_threshold: 0
+      min_threshhold: 1
+    IntelligentEarlyStopping:
+      <<: *base
+      mode: best
+    DynamicLossScheduling:
+    dry_run: "no"
+"""
+    assert _told(text) == (
+        "8 problems in the configuration:\n"
+        "  c.yml:2: train.training_automations.IntelligentEarlyStopping.patience: expected a whole number at least 1, "
+        "got -1 (int).\n"
+        "  c.yml:4: other: expected each key once, got it again after line 3.\n"
+        "  c.yml:7: train.training_automations.jornal: expected an automation or a setting of training_automations, "
+        "got the unknown name 'jornal'. Did you mean 'journal'?\n"
+        "  c.yml:9: train.training_automations.AdaptiveGradientClipping.max_threshold: expected a number above 0 and "
+        "below inf, got 0 (int).\n"
+        "  c.yml:10: train.training_automations.AdaptiveGradientClipping.min_threshhold: expected a setting of "
+        "AdaptiveGradientClipping, got the unknown name 'min_threshhold'. Did you mean 'min_threshold'?\n"
+        "  c.yml:13: train.training_automations.IntelligentEarlyStopping.mode: expected one of 'auto', 'min', 'max', "
+        "got 'best' (str).\n"
+        "  c.yml:14: train.training_automations.DynamicLossScheduling: expected an automation, got "
+        "'DynamicLossScheduling', which is not in this version. Remove it from this section.\n"
+        "  c.yml:15: train.training_automations.dry_run: expected true or false, got 'no' (str)."
+    )
+
+
+def test_a_foreign_file_without_a_section_says_so() -> None:
+    """A configuration of another program, loss scheduling in its old place included, has nothing of ours."""
+    text = "train:\n  optim_g:\n    lr: !!float 2e-4\n  dynamic_loss_scheduling:\n    enabled: true\n"
+    assert "got a document without it" in _told(text)
