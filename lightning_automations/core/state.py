@@ -14,8 +14,8 @@ StateT = TypeVar("StateT")
 
 
 def dumped(state: Any) -> dict[str, Any]:
-    """The fields of a state dataclass, tuples as lists."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(state).items()}
+    """The fields of a state dataclass, tuples as lists, as JSON gives them back."""
+    return {name: _listed(value) for name, value in asdict(state).items()}
 
 
 def restored(kind: type[StateT], values: Mapping[str, Any]) -> StateT:
@@ -40,3 +40,7 @@ def restored(kind: type[StateT], values: Mapping[str, Any]) -> StateT:
         if problems:
             raise ValueError(f"the saved state of {kind.__name__} is damaged: {problems[0]}")
     return kind(**taken)
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(item) for item in value] if isinstance(value, tuple) else value
