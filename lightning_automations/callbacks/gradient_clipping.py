@@ -13,17 +13,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_automations.callbacks.base import AutomationCallback
-from lightning_automations.core.errors import ConfigError, Problem
+from lightning_automations.callbacks.gradient_limits import other_clippings, refuse_optimizers, refuse_sharding
 from lightning_automations.core.events import Event, EventKind
 from lightning_automations.core.gradient_clipping import GradientClippingBrain, GradientClippingSettings
 from lightning_automations.core.statistics import finite
-from lightning_automations.lightning_internals import unscales_by_itself
 from lightning_automations.probes.deferred import DeferredReadings
 from lightning_automations.probes.gradient_norm import (
     clip_to,
     drop_gradients,
     parameters_with_gradients,
-    sharded,
     total_norm,
     zero_gradients,
 )
@@ -34,8 +32,6 @@ FAR_OUTLIER = 3.0
 """From this many times the threshold on, a norm is brought down to the usual one instead of the threshold."""
 LOST_STEPS = 50
 """Successive steps with non-finite gradients after which the run looks lost."""
-SHARDING_STRATEGIES = frozenset({"DeepSpeedStrategy", "FSDPStrategy", "ModelParallelStrategy", "XLAFSDPStrategy"})
-"""Strategies under which a process sees only a part of each gradient."""
 
 
 class AdaptiveGradientClipping(AutomationCallback):
@@ -96,25 +92,18 @@ class AdaptiveGradientClipping(AutomationCallback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and self.settings.enabled:
-            names = {kind.__name__ for kind in type(trainer.strategy).__mro__}
-            if names & SHARDING_STRATEGIES:
-                raise ConfigError([_sharding_problem(type(trainer.strategy).__name__)])
+            refuse_sharding(trainer.strategy, automation=self.name)
         super().setup(trainer, pl_module, stage)
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         self._optimizers = len(trainer.optimizers)
-        for optimizer in trainer.optimizers:
-            self._check(optimizer)
-        if trainer.gradient_clip_val:
-            self.note(
-                trainer, f"the Trainer's gradient_clip_val={trainer.gradient_clip_val} acts after it, on what it left"
-            )
-        if _overrides(pl_module, "configure_gradient_clipping"):
-            self.note(trainer, "the module's configure_gradient_clipping acts after it, on what it left")
+        refuse_optimizers(trainer.optimizers, scaled=self._scaled, automation=self.name)
+        for message in other_clippings(trainer, pl_module):
+            self.note(trainer, message)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        if self._awake and not (self._retired and self.settings.dry_run):
+        if self.awake and not (self.retired and self.settings.dry_run):
             self._guarded(trainer, self._protect, trainer, optimizer)
 
     def decide(self, trainer: Trainer, pl_module: LightningModule, readings: Mapping[str, float]) -> None:
@@ -135,6 +124,7 @@ class AdaptiveGradientClipping(AutomationCallback):
             if adjustment is not None and self.active:
                 # The threshold is the brain's; a dry run never clips at it.
                 self.adjust(trainer, adjustment, lambda: None)
+            self._tell_if_bounds_do_not_fit(trainer, index)
 
     def apply_fallback(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._forget_norms()
@@ -147,8 +137,9 @@ class AdaptiveGradientClipping(AutomationCallback):
 
     def end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # A run that ends inside a period shows that period's norms; they stay, for a fit that goes on.
-        for index, norms in self._norms_by_optimizer().items():
-            self._describe(index, norms)
+        if not self.retired:
+            for index, norms in self._norms_by_optimizer().items():
+                self._describe(index, norms)
 
     def values(self) -> Mapping[str, float]:
         values: dict[str, float] = {}
@@ -165,6 +156,7 @@ class AdaptiveGradientClipping(AutomationCallback):
             "owners": list(self._owners),
             "skipped": self._skipped,
             "nonfinite_runs": {str(index): count for index, count in self._nonfinite_runs.items()},
+            "told": list(self._told),
             "windows": {str(index): list(window) for index, window in self._windows.items()},
         }
 
@@ -174,12 +166,14 @@ class AdaptiveGradientClipping(AutomationCallback):
         self._norms = DeferredReadings()
         self._owners: list[int] = []
         self._skipped = 0
+        self._told: list[str] = []
         self._nonfinite_runs: dict[int, int] = {}
         self._windows: dict[int, tuple[float, float]] = {}
         if state:
             self._norms.restore(state["norms"])
             self._owners = list(state["owners"])
             self._skipped = state["skipped"]
+            self._told = list(state["told"])
             self._nonfinite_runs = {int(index): count for index, count in state["nonfinite_runs"].items()}
             self._windows = {int(index): (norm, share) for index, (norm, share) in state["windows"].items()}
 
@@ -191,7 +185,7 @@ class AdaptiveGradientClipping(AutomationCallback):
             return
         index = trainer.optimizers.index(optimizer)
         norm = total_norm(parameters)
-        if not self._retired:
+        if not self.retired:
             self._norms.add(norm)
             self._owners.append(index)
         if self.settings.dry_run:
@@ -210,11 +204,11 @@ class AdaptiveGradientClipping(AutomationCallback):
 
     def _clip(self, parameters: Sequence[Tensor], norm: Tensor, index: int) -> None:
         threshold = self._threshold(index)
-        usual = threshold if self._retired else self.brain.usual(index)
+        usual = threshold if self.retired else self.brain.usual(index)
         clip_to(parameters, norm, threshold=threshold, usual=usual, far_outlier=FAR_OUTLIER)
 
     def _threshold(self, index: int) -> float:
-        return self.settings.fallback_threshold if self._retired else self.brain.threshold(index)
+        return self.settings.fallback_threshold if self.retired else self.brain.threshold(index)
 
     def _skips_exactly(self) -> bool:
         # With a GradScaler the scaler has looked for itself, and skips.
@@ -231,6 +225,12 @@ class AdaptiveGradientClipping(AutomationCallback):
                 self.note(trainer, f"non-finite gradients; such steps {verb} from the weights and counted")
         if self._nonfinite_runs[index] == LOST_STEPS:
             self.note(trainer, f"the gradients of {LOST_STEPS} steps in a row were not finite; the run looks lost")
+
+    def _tell_if_bounds_do_not_fit(self, trainer: Trainer, index: int) -> None:
+        problem = self.brain.bounds_problem(index)
+        if problem is not None and problem not in self._told:
+            self._told.append(problem)
+            self.note(trainer, problem)
 
     # Norms that wait for a decision ----------------------------------------------------------------------------------
 
@@ -251,36 +251,3 @@ class AdaptiveGradientClipping(AutomationCallback):
 
     def _named(self, value: str, index: int) -> str:
         return value if self._optimizers == 1 else f"{value}_{index}"
-
-    # What cannot work ------------------------------------------------------------------------------------------------
-
-    def _check(self, optimizer: Optimizer) -> None:
-        kind = type(optimizer).__name__
-        if sharded(parameter for group in optimizer.param_groups for parameter in group["params"]):
-            raise ConfigError([_sharding_problem(f"{kind} over DTensor parameters")])
-        if self._scaled and unscales_by_itself(optimizer):
-            raise ConfigError(
-                [
-                    Problem(
-                        path=self.name,
-                        expected="an optimizer whose gradients are unscaled before its step",
-                        got=f"{kind} that unscales them inside its step (fused=True with a GradScaler)",
-                        hint="Use fused=False or bf16-mixed precision, or disable the automation.",
-                    )
-                ]
-            )
-
-
-def _sharding_problem(got: str) -> Problem:
-    return Problem(
-        path=GradientClippingSettings.automation,
-        expected="whole gradients in every process",
-        got=got,
-        hint="Disable the automation and use the clipping of the strategy.",
-    )
-
-
-def _overrides(module: LightningModule, hook: str) -> bool:
-    """Whether the module has a hook of its own, of whichever of the two Lightning packages it is."""
-    owner = next(kind for kind in type(module).__mro__ if hook in vars(kind))
-    return owner.__module__.partition(".")[0] not in ("lightning", "pytorch_lightning")

@@ -28,8 +28,12 @@ BAND_SPREADS = 4.0
 """A norm further than this from the usual level, up or down, is beyond the band."""
 SMALLEST_SPREAD = 0.1
 """Spread of the logarithm that is taken where norms vary less: a tenth of the level."""
-ROOM = 10.0
-"""A bound that is not written is no nearer to the usual level than by this factor."""
+ROOM_BELOW = 10.0
+"""``min_threshold`` that is not written lies no higher than the usual level over this."""
+ROOM_ABOVE = 3.0
+"""``max_threshold`` that is not written lies no lower than the first usual level times this."""
+BLIND = 10.0
+"""From this many times the usual level on, a threshold protects from nothing."""
 LARGEST_LOGARITHM = 700.0
 """Beyond it the exponential is no float."""
 
@@ -62,8 +66,11 @@ class GradientClippingSettings(AutomationSettings):
         fallback: ``threshold``, the constant largest norm once retired, above 0.
         enabled, on_error, dry_run, journal: As in ``AutomationSettings``.
 
-    The bounds are absolute norms where they are written. Where they are not, they are those of a loss in an ordinary
-    unit and make room for another: see ``GradientClippingBrain``.
+    The bounds are absolute norms where they are written, and are held whatever the unit of the loss; a run whose usual
+    norm lies outside of them is told so once. Where they are not written they are those of a loss in an ordinary unit
+    and make room for another: the upper one is at least three times the usual norm at the first decision, the lower one
+    at most a tenth of the usual norm now. The room upward is fixed once, because a run that blows up raises its usual
+    norm; a change of the loss that raises the norms for good is then clipped at the upper bound.
 
     Raises:
         ConfigError: If a value has the wrong type, is out of its range, or ``min_threshold`` is above
@@ -179,6 +186,20 @@ class GradientClippingBrain:
             evidence={"usual_norm": math.exp(median(level.norms)), "norms": len(level.norms)},
         )
 
+    def bounds_problem(self, optimizer: int = 0) -> str | None:
+        """How the bounds do not fit the norms of this optimizer, as a sentence, or None where they do."""
+        level, low, high = self._level(optimizer), self.settings.min_threshold, self.settings.max_threshold
+        if level.centre is None:
+            return None
+        usual = math.exp(level.centre)
+        if level.threshold == high < usual:
+            return f"the usual gradient norm is above max_threshold ({high:g}): most steps are clipped"
+        if level.threshold == low > BLIND * usual:
+            return (
+                f"the usual gradient norm is far below min_threshold ({low:g}): only the largest outliers are clipped"
+            )
+        return None
+
     def start_anew(self) -> None:
         """Drop all histories; thresholds stay until enough norms are known again."""
         for level in self._levels.values():
@@ -231,7 +252,7 @@ class GradientClippingBrain:
         """The bounds; where they are not written they make room for the unit of the loss."""
         low, high = self.settings.min_threshold, self.settings.max_threshold
         if "min_threshold" not in self._written:
-            low = min(low, math.exp(centre) / ROOM)
+            low = min(low, math.exp(centre) / ROOM_BELOW)
         if "max_threshold" not in self._written:
-            high = max(high, math.exp(first_centre) * ROOM)
+            high = max(high, math.exp(first_centre) * ROOM_ABOVE)
         return low, high

@@ -1,4 +1,4 @@
-"""AdaptiveGradientClipping and gradients that are not finite: what is skipped, what that costs, what the scaler does."""
+"""AdaptiveGradientClipping and gradients that are not finite: what is skipped, what it costs, what the scaler does."""
 
 from __future__ import annotations
 
@@ -112,6 +112,11 @@ def clipping(**settings: Any) -> AdaptiveGradientClipping:
     return AdaptiveGradientClipping(**{"monitoring_frequency": 4, **settings})
 
 
+def same(some: list[Tensor], others: list[Tensor]) -> bool:
+    """Whether two lists of tensors are equal, bit for bit."""
+    return all(torch.equal(one, other) for one, other in zip(some, others, strict=True))
+
+
 def half_precision() -> MixedPrecision:
     """fp16 on the CPU; the Trainer's own `16-mixed` becomes bf16 there."""
     return MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**10))
@@ -123,7 +128,7 @@ def test_a_skipped_step_leaves_weights_momentum_and_step_counters_alone(make: Ma
     """What holds after the step is bit for bit what held before it, and training goes on."""
     states, subject = States(), clipping()
     train(Faulty({9}, fault=fault, make=make), subject, states, steps=12)
-    assert all(torch.equal(one, other) for one, other in zip(states.weights[8], states.weights[9]))
+    assert same(states.weights[8], states.weights[9])
     torch.testing.assert_close(states.optimizer[8], states.optimizer[9], rtol=0, atol=0)
     assert not torch.equal(states.weights[9][0], states.weights[10][0])
     assert subject.values()["skipped_steps"] == 1
@@ -134,7 +139,7 @@ def test_the_first_step_of_all_can_be_skipped() -> None:
     states, module = States(), Faulty({0}, make=OPTIMIZERS["adamw fused"])
     before = weights(module)
     train(module, clipping(), states, steps=3)
-    assert all(torch.equal(one, other) for one, other in zip(before, states.weights[0]))
+    assert same(before, states.weights[0])
     assert states.optimizer[0] == {}
     assert torch.isfinite(module.layer.weight).all()
 
@@ -276,7 +281,7 @@ def test_fused_optimizers_with_a_scaler_are_refused(dry_run: bool) -> None:
         "unscales them inside its step (fused=True with a GradScaler). Use fused=False or bf16-mixed precision, or "
         "disable the automation."
     )
-    assert all(torch.equal(one, other) for one, other in zip(before, weights(module)))
+    assert same(before, weights(module))
 
 
 def test_lbfgs_ends_a_step_that_has_no_gradients() -> None:
@@ -284,5 +289,5 @@ def test_lbfgs_ends_a_step_that_has_no_gradients() -> None:
     module = Faulty({3}, make=lambda parameters: torch.optim.LBFGS(parameters, lr=0.1, max_iter=2))
     states, subject = States(), clipping()
     train(module, subject, states, steps=6)
-    assert all(torch.equal(one, other) for one, other in zip(states.weights[2], states.weights[3]))
+    assert same(states.weights[2], states.weights[3])
     assert torch.isfinite(module.layer.weight).all()

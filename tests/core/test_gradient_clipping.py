@@ -149,6 +149,26 @@ def test_written_bounds_hold_whatever_the_unit_of_the_loss(level: float, bound: 
     assert subject.threshold() == pytest.approx(bound)
 
 
+@pytest.mark.parametrize(
+    ("level", "problem"),
+    [
+        (1e4, "the usual gradient norm is above max_threshold (10): most steps are clipped"),
+        (1e-4, "the usual gradient norm is far below min_threshold (0.1): only the largest outliers are clipped"),
+        (0.05, None),
+        (3.0, None),
+    ],
+)
+def test_written_bounds_that_do_not_fit_the_norms_are_named(level: float, problem: str | None) -> None:
+    """Bounds that clip everything or nothing are a mistake of the configuration; that shows once a level is known."""
+    subject = brain(*BOUNDS)
+    assert subject.bounds_problem() is None
+    fed(subject, *[level] * 20)
+    assert subject.bounds_problem() == problem
+    roomy = brain()
+    fed(roomy, *[level] * 20)
+    assert roomy.bounds_problem() is None
+
+
 @pytest.mark.parametrize("level", [1e-30, 1e-4, 1.0, 1e4, 1e30])
 def test_bounds_that_are_not_written_make_room_for_the_unit_of_the_loss(level: float) -> None:
     """The threshold lies above the usual norm and near it in any unit."""

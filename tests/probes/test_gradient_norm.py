@@ -78,7 +78,7 @@ def test_a_norm_that_overflows_counts_as_infinite() -> None:
 
 
 def test_gradients_in_a_tiny_unit_are_left_alone_below_the_threshold() -> None:
-    """torch's own clipping adds 1e-6 to the norm and would scale these down to a hundredth."""
+    """Torch's own clipping adds 1e-6 to the norm and would scale these down to a hundredth."""
     made = parameters([1e-8, 0.0])
     clip_to(made, total_norm(made), threshold=2e-8, usual=1e-8, far_outlier=3.0)
     assert made[0].grad is not None

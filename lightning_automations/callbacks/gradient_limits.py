@@ -1,0 +1,73 @@
+"""Where gradients cannot be clipped by us, and who else clips them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import Strategy
+from torch.optim import Optimizer
+
+from lightning_automations.core.errors import ConfigError, Problem
+from lightning_automations.lightning_internals import unscales_by_itself
+from lightning_automations.probes.gradient_norm import sharded
+
+__all__ = ["other_clippings", "refuse_optimizers", "refuse_sharding"]
+
+SHARDING_STRATEGIES = frozenset({"DeepSpeedStrategy", "FSDPStrategy", "ModelParallelStrategy", "XLAFSDPStrategy"})
+
+
+def refuse_sharding(strategy: Strategy, *, automation: str) -> None:
+    """Refuse a strategy under which a process sees only a part of each gradient, and so only a part of the norm.
+
+    Raises:
+        ConfigError: If it is one, of either Lightning package.
+    """
+    if SHARDING_STRATEGIES & {kind.__name__ for kind in type(strategy).__mro__}:
+        raise ConfigError([_sharding(automation, got=type(strategy).__name__)])
+
+
+def refuse_optimizers(optimizers: Iterable[Optimizer], *, scaled: bool, automation: str) -> None:
+    """Refuse optimizers whose gradients are not whole, or still scaled, before their step.
+
+    Args:
+        optimizers: The optimizers of the fit.
+        scaled: Whether a ``GradScaler`` is at work.
+        automation: Name of the automation, for the message.
+
+    Raises:
+        ConfigError: If there is one.
+    """
+    for optimizer in optimizers:
+        kind = type(optimizer).__name__
+        if sharded(parameter for group in optimizer.param_groups for parameter in group["params"]):
+            raise ConfigError([_sharding(automation, got=f"{kind} over DTensor parameters")])
+        if scaled and unscales_by_itself(optimizer):
+            problem = Problem(
+                path=automation,
+                expected="an optimizer whose gradients are unscaled before its step",
+                got=f"{kind} that unscales them inside its step (fused=True with a GradScaler)",
+                hint="Use fused=False or bf16-mixed precision, or disable the automation.",
+            )
+            raise ConfigError([problem])
+
+
+def other_clippings(trainer: Trainer, module: LightningModule) -> list[str]:
+    """Who clips after us, as sentences for the user: the Trainer, or a hook of the module's own."""
+    found = []
+    if trainer.gradient_clip_val:
+        found.append(f"the Trainer's gradient_clip_val={trainer.gradient_clip_val} acts after it, on what it left")
+    hook = "configure_gradient_clipping"
+    owner = next(kind for kind in type(module).__mro__ if hook in vars(kind))
+    if owner.__module__.partition(".")[0] not in ("lightning", "pytorch_lightning"):
+        found.append(f"the module's {hook} acts after it, on what it left")
+    return found
+
+
+def _sharding(automation: str, *, got: str) -> Problem:
+    return Problem(
+        path=automation,
+        expected="whole gradients in every process",
+        got=got,
+        hint="Disable the automation and use the clipping of the strategy.",
+    )
