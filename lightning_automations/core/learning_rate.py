@@ -124,7 +124,8 @@ class LearningRateState:
     improved_at_step: int | None = None
     decisions_rising: int = 0
     cut_at_step: int | None = None
-    held_back_at_step: int | None = None
+    held_back: bool = False
+    """Whether it wanted to go below the lowest factor at some time."""
 
 
 class LearningRateBrain:
@@ -154,11 +155,6 @@ class LearningRateBrain:
     def smoothed_loss(self) -> float:
         """The level of the training loss; NaN before the first window."""
         return level_of(self.state.windows[-self._level_windows :])
-
-    @property
-    def held_back(self) -> bool:
-        """Whether it wanted to go below the lowest factor at some time."""
-        return self.state.held_back_at_step is not None
 
     def observe(
         self,
@@ -287,8 +283,7 @@ class LearningRateBrain:
             state.cut_at_step = step
             self._wait(step)
         if new == old:
-            if state.held_back_at_step is None:
-                state.held_back_at_step = step
+            state.held_back = True
             return None
         state.factor = new
         return Adjustment(

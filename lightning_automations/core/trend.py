@@ -41,11 +41,11 @@ class Rise:
     def is_beyond(self, threshold: float) -> bool:
         """Whether the rise is larger than a relative threshold and cannot be noise.
 
-        The best of many levels lies below their mean, and a noise from few windows is itself uncertain: with eight
+        The best of many levels lies below their mean, and a noise from few windows is itself uncertain: with six
         standard deviations, and more where windows are few, flat series of any noise tried are left alone.
         """
         scale = max(abs(self.before), self.noise)
-        deviations = 6.0 + 60.0 / self.windows_before
+        deviations = 4.0 + 60.0 / self.windows_before
         return self.recent - self.before > max(threshold * scale, deviations * self.noise)
 
 
