@@ -6,8 +6,11 @@ relies on. Nothing public serves in these places.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from lightning.fabric.plugins.precision.amp import _optimizer_handles_unscaling
 from lightning.pytorch import Trainer
 from torch import Tensor
@@ -15,11 +18,18 @@ from torch.optim import Optimizer
 from torchmetrics import Metric
 
 __all__ = [
+    "LoggedResults",
+    "closure_parts",
+    "closure_with_parts",
     "logged_metric_object",
     "logged_now",
     "logging_step",
     "logs_are_due",
     "names_logged_in_training",
+    "renumber_epoch",
+    "replace_closures",
+    "step_of_piece",
+    "training_loaders",
     "unscales_by_itself",
 ]
 
@@ -60,3 +70,167 @@ def names_logged_in_training(trainer: Trainer) -> set[str]:
     """Names logged in this epoch's training so far, those included whose value is known at its end only."""
     results = trainer.fit_loop.epoch_loop._results
     return {name for result in results.result_metrics for name in results._forked_name(result, on_step=False)}
+
+
+def replace_closures(trainer: Trainer, wrap: Callable[[Any, Mapping[str, Any], Optimizer], Any]) -> Callable[[], None]:
+    """Let every training step of automatic optimization run in ``wrap(closure, keywords, optimizer)``.
+
+    Returns:
+        A function that puts Lightning's own way back.
+    """
+    loop: Any = trainer.fit_loop.epoch_loop.automatic_optimization
+    before = loop.__dict__.get("_make_closure")
+    make = loop._make_closure
+
+    def make_closure(kwargs: Mapping[str, Any], optimizer: Optimizer, batch_idx: int) -> Any:
+        return wrap(make(kwargs, optimizer, batch_idx), kwargs, optimizer)
+
+    def put_back() -> None:
+        if before is None:
+            del loop._make_closure
+        else:
+            loop._make_closure = before
+
+    loop._make_closure = make_closure
+    return put_back
+
+
+def closure_parts(closure: Any) -> tuple[Callable[[], Any], Callable[[Tensor], None] | None, Callable[[], None] | None]:
+    """What Lightning's closure is made of: training step, backward, zero_grad; the last two only where they are due."""
+    return closure._step_fn, closure._backward_fn, closure._zero_grad_fn
+
+
+def closure_with_parts(
+    closure: Any,
+    step: Callable[[], Any],
+    backward: Callable[[Tensor], None] | None,
+    zero_grad: Callable[[], None] | None,
+) -> Any:
+    """A closure of the same class made of other parts."""
+    return type(closure)(step_fn=step, backward_fn=backward, zero_grad_fn=zero_grad)
+
+
+def step_of_piece(trainer: Trainer, keywords: Mapping[str, Any], piece: Any) -> Callable[[], Any]:
+    """The training step with a piece in place of the batch."""
+    loop: Any = trainer.fit_loop.epoch_loop.automatic_optimization
+    step: Callable[[], Any] = loop._make_step_fn({**keywords, "batch": piece})
+    return step
+
+
+class LoggedResults:
+    """What the training of this epoch has logged so far: put back after a failed try, combined over pieces.
+
+    Kept by reference: Lightning replaces the values it accumulates and never writes into them.
+
+    Args:
+        trainer: The trainer, about to run a training step.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._results: Any = trainer.fit_loop.epoch_loop._results
+        self._connector: Any = trainer._logger_connector
+        self._module: Any = trainer.lightning_module
+        self._batch = self._results.batch
+        self._kept = {key: dict(result.__dict__) for key, result in self._results.items()}
+        self._hook = self._module._current_fx_name
+        self._last_hook = self._connector._current_fx
+        self._first_of_epoch = self._connector._first_loop_iter
+        self._step_values: dict[str, list[tuple[Any, float]]] = {}
+
+    def put_back(self) -> None:
+        """Nothing was logged since."""
+        for key in [key for key in self._results if key not in self._kept]:
+            del self._results[key]
+        for key, attributes in self._kept.items():
+            result = self._results[key]
+            result.__dict__.clear()
+            result.__dict__.update(attributes)
+        # Hooks that end in an error leave their name behind.
+        self._module._current_fx_name = self._hook
+        self._connector._current_fx = self._last_hook
+        self._connector._first_loop_iter = self._first_of_epoch
+        self._step_values = {}
+        self.whole_batch()
+
+    def whole_batch(self) -> None:
+        """What is logged now is logged for the whole batch."""
+        self._results.batch, self._results.batch_size = self._batch, None
+
+    def begin_piece(self, piece: Any, *, first: bool) -> None:
+        """What is logged now is logged for this piece."""
+        self._results.batch, self._results.batch_size = piece, None
+        if not first:
+            # Else the first log call of a hook in an epoch's first batch drops what the pieces before have logged.
+            self._connector._first_loop_iter = False
+
+    def end_piece(self, share: float) -> None:
+        """Keep the values that are logged per step, with the piece's share of the batch."""
+        for key, result in self._results.items():
+            value = result._forward_cache
+            values = self._step_values.setdefault(key, [])
+            seen = values[-1][0] if values else self._kept.get(key, {}).get("_forward_cache")
+            if result.meta.on_step and isinstance(value, Tensor) and value is not seen:
+                values.append((value, share))
+
+    def end_pieces(self) -> None:
+        """The values of the step become those of the whole batch."""
+        for key, values in self._step_values.items():
+            result = self._results[key]
+            if len(values) > 1 and result._forward_cache is values[-1][0]:
+                result._forward_cache = _over_pieces(result.meta, values)
+                if result.is_tensor and not result.meta.on_epoch:
+                    result.value = result._forward_cache
+        self._connector._first_loop_iter = self._first_of_epoch
+        self.whole_batch()
+
+
+def _over_pieces(meta: Any, values: list[tuple[Tensor, float]]) -> Tensor:
+    stacked = torch.stack([value for value, _ in values])
+    if meta.is_sum_reduction:
+        return stacked.sum(0)
+    if meta.is_max_reduction:
+        return stacked.amax(0)
+    if meta.is_min_reduction:
+        return stacked.amin(0)
+    shares = torch.tensor([share for _, share in values], dtype=stacked.dtype, device=stacked.device)
+    return torch.tensordot(shares / shares.sum(), stacked, dims=1)
+
+
+def training_loaders(trainer: Trainer) -> list[Any]:
+    """The loaders of the training data as Lightning uses them, once training starts."""
+    loop: Any = trainer.fit_loop
+    return list(loop._combined_loader.flattened)
+
+
+def renumber_epoch(trainer: Trainer, *, scale: float) -> None:
+    """Let Lightning count an epoch's batches again, between two epochs, after its one loader's length has changed.
+
+    Limits and validation intervals that were given as a number of batches stand for so many samples: they are scaled.
+    As Lightning makes the next epoch's iterator before the first epoch and in a resumed run, it is made again there.
+
+    Args:
+        trainer: The trainer.
+        scale: The loader's original batch size over the new one.
+    """
+    loop: Any = trainer.fit_loop
+    combined = loop._combined_loader
+    length, limit = len(combined.flattened[0]), trainer.limit_train_batches
+    batches = min(length, math.ceil(limit * scale)) if isinstance(limit, int) else max(1, int(length * limit))
+    combined.limits = [batches]
+    loop.max_batches = batches
+    interval = trainer.val_check_interval
+    if isinstance(interval, int):
+        places = max(1, math.ceil(interval * scale))
+        trainer.val_check_batch = places if trainer.check_val_every_n_epoch is None else min(places, batches)
+    elif trainer.val_check_batch not in (None, math.inf):
+        trainer.val_check_batch = max(1, int(batches * interval))
+    # Lightning before 2.6 has no is_resuming and asks its loop only.
+    if trainer.current_epoch == 0 or getattr(loop, "is_resuming", False) or loop.epoch_loop.restarting:
+        _iterate_again(loop)
+
+
+def _iterate_again(loop: Any) -> None:
+    for loader in loop._combined_loader.flattened:
+        if hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict"):
+            loader.load_state_dict(loader.state_dict())  # else it would start its epoch from the beginning
+    iter(loop._data_fetcher)

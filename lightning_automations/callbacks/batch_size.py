@@ -1,0 +1,307 @@
+"""DynamicBatchSizeOptimizer: batches that memory does not hold are run in pieces, and batches grow to fill it."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+
+from lightning_automations.callbacks.base import AutomationCallback
+from lightning_automations.callbacks.loader_batch import LoaderBatch, growth_obstacle, rate_factor
+from lightning_automations.callbacks.ranks import Across
+from lightning_automations.callbacks.survival import Survival, obstacle, watch_errors
+from lightning_automations.core.batch_size import BatchSizeBrain, BatchSizeSettings
+from lightning_automations.core.events import Event, EventKind
+from lightning_automations.probes.memory import MemoryProbe, memory_probe
+from lightning_automations.probes.out_of_memory import free_cached_memory
+from lightning_automations.probes.splitting import BatchReader
+
+__all__ = ["DynamicBatchSizeOptimizer"]
+
+log = logging.getLogger(__name__)
+
+NOTHING_SEEN: Mapping[str, float] = {"samples": 0, "batch": 0, "peak_share": 0.0}
+
+
+class DynamicBatchSizeOptimizer(AutomationCallback):
+    """Survives out-of-memory errors of the training step, and lets the batch fill the memory.
+
+    An out-of-memory error in the forward or backward pass of a training step does not end the run: what the step has
+    changed is put back (random states, gradients, buffers, logged values, metrics) and the same batch is run in
+    pieces, halved until they fit, down to ``min_batch_size``. Their losses are weighted by their samples, so that the
+    gradient, the step's output and the logged values are those of the whole batch, for modules whose output for a
+    sample depends on that sample alone and whose loss is a mean over samples. The size that fits is kept for the
+    batches that follow. This goes on after the automation has retired.
+
+    Every ``adjustment_frequency`` steps the peak of memory is compared with ``target_vram_usage``. Above it, batches
+    are run in smaller pieces; below the band, in larger ones, and then the loader's own batch grows at the start of an
+    epoch, up to ``max_batch_size``. On a CPU run the loader's batch grows only if ``effective_batch`` is written.
+
+    A module can say how it is split, by attributes and a method of its own:
+
+    * ``batch_weight(batch)``: the weight of a piece (its tokens, for instance) in place of its number of samples.
+    * ``loss_reduction = "sum"``: its loss is a sum; the losses of pieces are added as they are.
+    * ``couples_samples = True``: its loss depends on which samples are together (contrastive losses); never split.
+
+    What differs from a run that had the memory: random layers draw as in a run that started with pieces of that size;
+    batch normalization sees the pieces (warned about once); ``training_step``, ``on_before_backward`` and what they
+    log are called once per piece, ``on_after_backward`` and all later hooks once per batch; a piece whose training
+    step returns None adds nothing and counts as samples without loss. Attributes that a training step changes outside
+    of tensors, buffers and metrics are not put back. In the step's output, tensors with one entry per sample are
+    concatenated, scalars averaged, anything else is the last piece's.
+
+    Use something else with manual optimization, several processes, or a strategy other than a single device: the
+    automation says so and stays out. Errors outside of forward and backward of the training step pass through.
+
+    Args:
+        settings: See ``BatchSizeSettings``.
+
+    Logged as ``automation/dynamic_batch_size_optimizer/...``:
+
+    * ``micro_batch_size``: samples run at once; NaN before the first batch.
+    * ``batch_size``: samples of the loader's batches; NaN before the first batch.
+    * ``memory_share``: peak of memory in the last period, 0 to 1; NaN where it is not known.
+
+    Raises:
+        ConfigError: If a setting is wrong.
+
+    Example:
+        >>> DynamicBatchSizeOptimizer(target_vram_usage=0.9, max_batch_size=64).settings.safety_margin
+        0.05
+    """
+
+    settings_class = BatchSizeSettings
+    metrics_name = "dynamic_batch_size_optimizer"
+    across: ClassVar[Mapping[str, Across]] = {
+        "samples": Across.MAX,
+        "batch": Across.MAX,
+        "peak_share": Across.MAX,
+    }
+
+    brain: BatchSizeBrain
+    settings: BatchSizeSettings
+    _make_probe: Callable[[torch.device], MemoryProbe | None] = staticmethod(memory_probe)
+
+    # Of one fit; None where it is not known or has no use.
+    _reader: BatchReader | None
+    _loader: LoaderBatch | None
+    _probe: MemoryProbe | None
+    _may_grow: bool
+    _undo: Callable[[], None]
+    # Kept in checkpoints.
+    _seen: dict[str, float]
+    _batch: int | None
+    _memory_share: float
+    _warned: bool
+
+    def make_brain(self, settings: BatchSizeSettings) -> BatchSizeBrain:
+        return BatchSizeBrain(settings)
+
+    # The fit ---------------------------------------------------------------------------------------------------------
+
+    def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._device = pl_module.device
+        why = obstacle(trainer, pl_module)
+        if why is not None:
+            self.note(trainer, f"stays out of this run, also if memory runs out: {why}")
+            return
+        self._loader = self._growing_loader(trainer)
+        self._reader = BatchReader(expected=self._loader.current if self._loader is not None else None)
+        self._probe = self._make_probe(self._device)
+        if self._probe is not None:
+            self.brain.start(self._probe.read().peak_share)
+            self._probe.reset_peak()
+        if self.settings.dry_run:
+            self._undo = watch_errors(trainer, lambda error: self._would_have_survived(trainer, error))
+        else:
+            self._take_up_growth(trainer)
+            self._survival = Survival(trainer, pl_module, policy=self, reader=self._reader, guarded=self._guarded)
+            self._undo = self._survival.remove
+
+    def end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._undo()
+        if self._loader is not None:
+            self._loader.put_back()
+        self._bind_nothing()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.awake and self._loader is not None and not self.settings.dry_run:
+            self._guarded(trainer, self._take_up_growth, trainer)
+        if self.active and self._loader is not None and self._may_grow:
+            self._guarded(trainer, self._consider_growth, trainer, pl_module, self._loader)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.active and self._probe is not None:
+            self._guarded(trainer, self._keep_peak, self._probe)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # What validation needs is no matter of the training batch's size.
+        if self.active and self._probe is not None:
+            self._guarded(trainer, self._probe.reset_peak)
+
+    # Deciding --------------------------------------------------------------------------------------------------------
+
+    def after_batch(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any) -> None:
+        if self.settings.dry_run and self._reader is not None:
+            layout = self._reader.layout(batch)
+            if layout is not None:
+                self._saw(layout.samples, layout.samples)
+
+    def period_steps(self) -> int | None:
+        return self.settings.adjustment_frequency if self._reader is not None else None
+
+    def read(self, trainer: Trainer, pl_module: LightningModule) -> Mapping[str, float]:
+        if self._probe is None:
+            return {**self._seen, "peak_share": math.nan}
+        self._keep_peak(self._probe)
+        self._probe.reset_peak()
+        return dict(self._seen)
+
+    def decide(self, trainer: Trainer, pl_module: LightningModule, readings: Mapping[str, float]) -> None:
+        self._seen = dict(NOTHING_SEEN)
+        self._memory_share = readings["peak_share"]
+        if readings["samples"] == 0:
+            return
+        adjustment = self.brain.observe(
+            step=trainer.global_step,
+            epoch=trainer.current_epoch,
+            samples=int(readings["samples"]),
+            batch=int(readings["batch"]),
+            share=readings["peak_share"],
+        )
+        if adjustment is not None:
+            self.adjust(trainer, adjustment, self._forget_peak)
+
+    def apply_fallback(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.brain.retire()
+
+    # Asked by the closures -------------------------------------------------------------------------------------------
+
+    def piece_size(self, samples: int) -> int:
+        """Samples per piece for a batch of so many."""
+        return self.brain.piece_size(samples)
+
+    def next_size(self, failed: int, samples: int) -> int | None:
+        """The next smaller size after pieces of ``failed`` samples ran out of memory; None: there is none."""
+        trainer = self._survival.trainer
+        adjustment = self.brain.recover(
+            step=trainer.global_step, epoch=trainer.current_epoch, failed=failed, samples=samples
+        )
+        if adjustment is None:
+            return None
+        self.recover(trainer, adjustment, lambda: None)
+        return self.brain.piece_size(failed)
+
+    def went_well(self, size: int, samples: int) -> None:
+        """A batch was run in pieces of this size."""
+        self.brain.went_well(size)
+        self._saw(size, samples)
+        if size < samples and not self._warned and self._survival.has_batch_normalization():
+            self._warned = True
+            log.warning(
+                "%s: batches are run in pieces and the module uses batch normalization, which sees one piece at a "
+                "time. Its statistics differ from those of whole batches.",
+                self.name,
+            )
+
+    # What is logged and saved ----------------------------------------------------------------------------------------
+
+    def values(self) -> Mapping[str, float]:
+        batch = self._batch if self._loader is None else self._loader.current
+        return {
+            "micro_batch_size": math.nan if batch is None else float(self.brain.piece_size(batch)),
+            "batch_size": math.nan if batch is None else float(batch),
+            "memory_share": self._memory_share,
+        }
+
+    def extra_state(self) -> dict[str, Any]:
+        return {"seen": dict(self._seen), "batch": self._batch, "memory_share": self._memory_share}
+
+    def load_extra_state(self, state: Mapping[str, Any]) -> None:
+        self._bind_nothing()
+        self._warned = False
+        self._seen = dict(state["seen"]) if state else dict(NOTHING_SEEN)
+        self._batch = state["batch"] if state else None
+        self._memory_share = state["memory_share"] if state else math.nan
+
+    # Inside ----------------------------------------------------------------------------------------------------------
+
+    def _bind_nothing(self) -> None:
+        """Forget what belongs to one fit."""
+        self._reader = None
+        self._loader = None
+        self._probe = None
+        self._may_grow = False
+        self._undo = _nothing
+
+    def _saw(self, size: int, samples: int) -> None:
+        self._batch = samples if self._loader is None else self._loader.current
+        if size > self._seen["samples"]:
+            self._seen["samples"] = size
+        if samples > self._seen["batch"]:
+            self._seen["batch"] = samples
+
+    def _keep_peak(self, probe: MemoryProbe) -> None:
+        self._seen["peak_share"] = max(self._seen["peak_share"], probe.read().peak_share)
+
+    def _forget_peak(self) -> None:
+        # The allocator keeps what the larger size needed: emptied once, the next reading is of the new size.
+        free_cached_memory(self._device)
+        if self._probe is not None:
+            self._probe.reset_peak()
+
+    def _would_have_survived(self, trainer: Trainer, error: BaseException) -> None:
+        self.note(trainer, f"(dry run) would have run the batch again in pieces after: {str(error).splitlines()[0]}")
+
+    # Growth of the loader's batch ------------------------------------------------------------------------------------
+
+    def _growing_loader(self, trainer: Trainer) -> LoaderBatch | None:
+        """The loader, where its batch can be changed at all; whether it may grow in this run."""
+        wanted = self.settings.effective_batch == "grow"
+        if self._device.type == "cpu" and "effective_batch" not in self._written:
+            wanted = False
+        why = growth_obstacle(trainer)
+        if why is None:
+            self._may_grow = wanted
+            return LoaderBatch(trainer)
+        if wanted:
+            self.note(trainer, f"the loader's batch is left as it is: {why}")
+        return None
+
+    def _take_up_growth(self, trainer: Trainer) -> None:
+        """A resumed run, and a loader that was made anew, go on with the size that was reached."""
+        grown = self.brain.state.loader_batch
+        if self._loader is not None and grown is not None and grown > self._loader.current:
+            self._resize(trainer, self._loader, grown)
+
+    def _consider_growth(self, trainer: Trainer, pl_module: LightningModule, loader: LoaderBatch) -> None:
+        before = loader.current
+        adjustment = self.brain.grow(
+            step=trainer.global_step, epoch=trainer.current_epoch, batch=before, most=loader.most
+        )
+        if adjustment is None:
+            return
+
+        def apply() -> None:
+            self._resize(trainer, loader, int(str(adjustment.new)))
+            loader.tell_progress_bars(pl_module)
+            self._forget_peak()
+            ratio = loader.current / before
+            event = Event(kind=EventKind.BATCH_CHANGED, step=trainer.global_step, ratio=ratio)
+            self.session.announce(trainer, event, source=self)
+
+        self.adjust(trainer, adjustment, apply)
+
+    def _resize(self, trainer: Trainer, loader: LoaderBatch, samples: int) -> None:
+        loader.resize(samples)
+        if self._reader is not None:
+            self._reader.expect(samples)
+        self.session.rate.set_factor("batch_size", rate_factor(trainer, loader.ratio, self.settings.lr_scaling))
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,210 @@
+"""One training step that is run whole, or again in pieces when memory does not suffice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lightning_automations.lightning_internals import (
+    LoggedResults,
+    closure_parts,
+    closure_with_parts,
+    step_of_piece,
+)
+from lightning_automations.probes.out_of_memory import free_cached_memory, is_out_of_memory, release
+from lightning_automations.probes.rewinding import GradientsAside, RandomStates
+from lightning_automations.probes.splitting import Layout
+
+if TYPE_CHECKING:
+    from lightning_automations.callbacks.survival import Survival
+
+__all__ = ["SplittingClosure"]
+
+
+class SplittingClosure:
+    """Stands in for the closure that Lightning hands to the optimizer.
+
+    It runs forward and backward of one batch. When memory runs out in either, everything the try has changed is put
+    back and the batch is run again in pieces: their losses are weighted, their gradients add up to the batch's. The
+    optimizer's own work comes after the closure, so its errors never arrive here.
+
+    Args:
+        survival: What is the same for all steps of the fit.
+        lightning: The closure that Lightning made for this batch.
+        keywords: The arguments of the training step, ``batch`` among them.
+        optimizer: The optimizer.
+    """
+
+    def __init__(self, survival: Survival, lightning: Any, keywords: Mapping[str, Any], optimizer: Optimizer) -> None:
+        self._survival = survival
+        self._lightning = lightning
+        self._keywords = keywords
+        self._step, self._backward, self._zero_grad = closure_parts(lightning)
+        self._gradients = GradientsAside(parameter for group in optimizer.param_groups for parameter in group["params"])
+        self._result: Any = None
+        self._zeroed = False
+        self._gradients_taken = False
+        self._beyond_recall = False
+        self._in_pieces_now = False
+
+    def __call__(self) -> Tensor | None:
+        self._zeroed = self._beyond_recall = self._gradients_taken = False
+        with self._survival.running(self):
+            self._result = self._run()
+        loss: Tensor | None = self._result.loss
+        return loss
+
+    def consume_result(self) -> Any:
+        """The outputs of the step, once, as Lightning's loop asks for them."""
+        result, self._result = self._result, None
+        return result
+
+    def after_backward(self, tensor: Tensor) -> bool:
+        """The gradients of a backward pass are complete; whether the hooks that wait for the whole batch's may run."""
+        if self._in_pieces_now:
+            return False
+        self._complete_gradients()
+        return True
+
+    # Trying ----------------------------------------------------------------------------------------------------------
+
+    def _run(self) -> Any:
+        survival = self._survival
+        kept = survival.keep()
+        if kept is None:
+            return self._lightning.closure()
+        layout = survival.reader.layout(self._keywords["batch"])
+        size = survival.policy.piece_size(layout.samples) if layout is not None else None
+        first: BaseException | None = None
+        while True:
+            result, error = self._try(layout, size, kept[1])
+            if error is None:
+                if layout is not None and size is not None:
+                    survival.policy.went_well(size, layout.samples)
+                return result
+            # Outside of the except block, where the error's frames no longer hold the tensors of the try.
+            release(error)
+            first = first or error
+            self._put_back(*kept)
+            size = survival.next_size(first, size, layout)
+
+    def _try(self, layout: Layout | None, size: int | None, logged: LoggedResults) -> tuple[Any, BaseException | None]:
+        try:
+            if layout is None or size is None or size >= layout.samples:
+                return self._whole(), None
+            return self._in_pieces(layout, size, logged), None
+        except (RuntimeError, MemoryError) as error:
+            if self._beyond_recall or not is_out_of_memory(error):
+                raise
+            return None, error
+
+    def _put_back(self, random_states: RandomStates, logged: LoggedResults) -> None:
+        self._in_pieces_now = False
+        if self._gradients_taken:
+            self._gradients.put_back()
+            self._gradients_taken = False
+        free_cached_memory(self._survival.device)
+        self._survival.put_back()
+        random_states.put_back()
+        logged.put_back()
+
+    # The two ways to run a batch -------------------------------------------------------------------------------------
+
+    def _whole(self) -> Any:
+        closure = closure_with_parts(
+            self._lightning,
+            self._step,
+            self._run_backward if self._backward is not None else None,
+            self._run_zero_grad if self._zero_grad is not None else None,
+        )
+        return closure.closure()
+
+    @torch.enable_grad()
+    def _in_pieces(self, layout: Layout, size: int, logged: LoggedResults) -> Any:
+        batch = self._keywords["batch"]
+        bounds = [(start, min(start + size, layout.samples)) for start in range(0, layout.samples, size)]
+        pieces = [layout.piece(batch, start, stop) for start, stop in bounds]
+        shares, factors = self._survival.weights(pieces, [stop - start for start, stop in bounds])
+        outputs = _Outputs()
+        self._in_pieces_now = True
+        for place, piece in enumerate(pieces):
+            logged.begin_piece(piece, first=place == 0)
+            output = step_of_piece(self._survival.trainer, self._keywords, piece)()
+            if place == 0:
+                logged.whole_batch()
+                self._run_zero_grad()
+                logged.begin_piece(piece, first=True)
+            if output.closure_loss is not None:
+                self._run_backward(output.closure_loss * factors[place])
+            outputs.add(output, share=shares[place], factor=factors[place], samples=bounds[place][1] - bounds[place][0])
+            logged.end_piece(shares[place])
+            del output
+        self._in_pieces_now = False
+        logged.whole_batch()
+        result = outputs.result()
+        if self._gradients_taken:
+            self._complete_gradients()
+            self._survival.run_held_back(result.closure_loss)
+        logged.end_pieces()
+        return result
+
+    def _run_zero_grad(self) -> None:
+        if self._zero_grad is not None and not self._zeroed:
+            self._zeroed = True
+            self._zero_grad()
+
+    def _run_backward(self, loss: Tensor) -> None:
+        if self._backward is None:
+            return
+        if not self._gradients_taken:
+            self._gradients.take()
+            self._gradients_taken = True
+        self._backward(loss)
+
+    def _complete_gradients(self) -> None:
+        # From here on the accumulated gradients hold this batch's, and hooks of others have seen them.
+        self._beyond_recall = True
+        if self._gradients_taken:
+            self._gradients.merge()
+
+
+class _Outputs:
+    """The outputs of the pieces as the output of the whole batch."""
+
+    def __init__(self) -> None:
+        self._kind: Any = None
+        self._loss: Tensor | None = None
+        self._extras: dict[str, list[tuple[Any, float, int]]] = {}
+
+    def add(self, output: Any, *, share: float, factor: float, samples: int) -> None:
+        self._kind = type(output)
+        if output.closure_loss is None:
+            return
+        loss = output.closure_loss.detach() * factor
+        self._loss = loss if self._loss is None else self._loss + loss
+        for name, value in output.extra.items():
+            value = value.detach() if isinstance(value, Tensor) else value
+            self._extras.setdefault(name, []).append((value, share, samples))
+
+    def result(self) -> Any:
+        return self._kind(self._loss, extra={name: _combined(parts) for name, parts in self._extras.items()})
+
+
+def _combined(parts: Sequence[tuple[Any, float, int]]) -> Any:
+    values = [value for value, _, _ in parts]
+    if all(isinstance(value, Tensor) and value.ndim > 0 and value.shape[0] == samples for value, _, samples in parts):
+        return torch.cat(values)
+    if all(_is_scalar(value) for value in values):
+        total = sum(share for _, share, _ in parts)
+        return sum(value * (share / total) for value, share, _ in parts)
+    return values[-1]
+
+
+def _is_scalar(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.ndim == 0
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

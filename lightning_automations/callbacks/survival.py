@@ -1,0 +1,204 @@
+"""Put in place for a fit: an out-of-memory error in a training step is survived."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+
+from lightning_automations.callbacks.splitting_closure import SplittingClosure
+from lightning_automations.lightning_internals import LoggedResults, replace_closures
+from lightning_automations.probes.out_of_memory import is_out_of_memory
+from lightning_automations.probes.rewinding import ModuleBuffers, ModuleMetrics, RandomStates
+from lightning_automations.probes.splitting import BatchReader, Layout
+
+__all__ = ["SplitPolicy", "Survival", "obstacle", "watch_errors"]
+
+_BATCH_NORMALIZATION = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+class SplitPolicy(Protocol):
+    """Decides how large the pieces of a batch are."""
+
+    def piece_size(self, samples: int) -> int:
+        """Samples per piece for a batch of so many."""
+
+    def next_size(self, failed: int, samples: int) -> int | None:
+        """What to try after pieces of ``failed`` samples ran out of memory; None: nothing is left to try."""
+
+    def went_well(self, size: int, samples: int) -> None:
+        """A batch was run in pieces of this size."""
+
+
+def obstacle(trainer: Trainer, module: LightningModule) -> str | None:
+    """Why a batch of this fit cannot be run again in pieces, or None when it can."""
+    if not module.automatic_optimization:
+        return "the module optimizes manually"
+    if trainer.world_size > 1:
+        return "several processes train together"
+    if not any(kind.__name__ == "SingleDeviceStrategy" for kind in type(trainer.strategy).__mro__):
+        return f"the strategy is {type(trainer.strategy).__name__}"
+    if "dataloader_iter" in inspect.signature(module.training_step).parameters:
+        return "the training step takes its batches from an iterator (dataloader_iter)"
+    if getattr(module, "couples_samples", False):
+        return "the module says that its loss couples the samples of a batch (couples_samples)"
+    return None
+
+
+def watch_errors(trainer: Trainer, tell: Callable[[BaseException], None]) -> Callable[[], None]:
+    """Let ``tell`` know of an out-of-memory error in a training step, which then passes.
+
+    Returns:
+        A function that ends the watch.
+    """
+    return replace_closures(trainer, lambda closure, _keywords, _optimizer: _WatchedClosure(closure, tell))
+
+
+class _WatchedClosure:
+    def __init__(self, closure: Any, tell: Callable[[BaseException], None]) -> None:
+        self._closure = closure
+        self._tell = tell
+        self.consume_result = closure.consume_result
+
+    def __call__(self) -> Any:
+        try:
+            return self._closure()
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                self._tell(error)
+            raise
+
+
+class Survival:
+    """Replaces the closures of a fit by ones that split, until ``remove``.
+
+    Args:
+        trainer: The trainer, at its start of training.
+        module: Its module. ``batch_weight(batch)``, where it has one, gives the weight of a piece in place of its
+            number of samples; ``loss_reduction = "sum"`` says that its losses are sums and add up as they are.
+        policy: Decides the size of the pieces.
+        reader: Knows how batches are cut.
+        guarded: Calls a function and returns None when it fails unexpectedly.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        *,
+        policy: SplitPolicy,
+        reader: BatchReader,
+        guarded: Callable[..., Any],
+    ) -> None:
+        self.trainer = trainer
+        self.policy = policy
+        self.reader = reader
+        self.device = module.device
+        self._module = module
+        self._guarded = guarded
+        self._buffers = ModuleBuffers(module)
+        self._metrics = ModuleMetrics(module)
+        self._current: SplittingClosure | None = None
+        self._broken = False
+        self._removals = [
+            replace_closures(
+                trainer, lambda closure, keywords, optimizer: SplittingClosure(self, closure, keywords, optimizer)
+            ),
+            self._hold_back_hooks(),
+        ]
+
+    def remove(self) -> None:
+        """Put back what was replaced."""
+        for removal in self._removals:
+            removal()
+        self._removals = []
+
+    def has_batch_normalization(self) -> bool:
+        """Whether pieces are normalized by other statistics than the whole batch."""
+        return any(isinstance(child, _BATCH_NORMALIZATION) and child.training for child in self._module.modules())
+
+    # Asked by the closure --------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def running(self, closure: SplittingClosure) -> Iterator[None]:
+        """While this closure runs, gradients that are complete are reported to it."""
+        self._current = closure
+        try:
+            yield
+        finally:
+            self._current = None
+
+    def keep(self) -> tuple[RandomStates, LoggedResults] | None:
+        """Remember all that the step is about to change; None where that is not possible."""
+        if self._broken:
+            return None
+        kept: tuple[RandomStates, LoggedResults] | None = self._guarded(self.trainer, self._keep)
+        self._broken = kept is None
+        return kept
+
+    def put_back(self) -> None:
+        """Put back what belongs to the module."""
+        self._buffers.put_back()
+        self._metrics.put_back()
+
+    def weights(self, pieces: Sequence[Any], samples: Sequence[int]) -> tuple[list[float], list[float]]:
+        """Each piece's share of the batch, and the factor of its loss."""
+        weigh = getattr(self._module, "batch_weight", None)
+        own = [float(weigh(piece)) for piece in pieces] if weigh is not None else [float(count) for count in samples]
+        if not 0 < math.fsum(own) < math.inf:
+            own = [float(count) for count in samples]
+        shares = [weight / math.fsum(own) for weight in own]
+        if getattr(self._module, "loss_reduction", "mean") == "sum":
+            return shares, [1.0] * len(shares)
+        return shares, shares
+
+    def next_size(self, error: BaseException, size: int | None, layout: Layout | None) -> int:
+        """The size to try next.
+
+        Raises:
+            BaseException: ``error``, with what was tried in its message, when nothing is left to try.
+        """
+        if layout is None or size is None:
+            error.args = (f"{error}\nThis batch cannot be split: its number of samples is not clear from its tensors.",)
+            raise error
+        smaller: int | None = self._guarded(self.trainer, self.policy.next_size, size, layout.samples)
+        if smaller is None:
+            error.args = (f"{error}\nThe batch of {layout.samples} samples was also tried in pieces, down to {size}.",)
+            raise error
+        return smaller
+
+    def run_held_back(self, loss: Tensor) -> None:
+        """Run the hooks that come after a backward pass, once for all pieces."""
+        self._post_backward(loss, self._module)
+
+    # Inside ----------------------------------------------------------------------------------------------------------
+
+    def _keep(self) -> tuple[RandomStates, LoggedResults]:
+        self._buffers.keep()
+        self._metrics.keep()
+        return RandomStates(self.device), LoggedResults(self.trainer)
+
+    def _hold_back_hooks(self) -> Callable[[], None]:
+        precision: Any = self.trainer.strategy.precision_plugin
+        self._post_backward = precision.post_backward
+        before = precision.__dict__.get("post_backward")
+
+        def post_backward(tensor: Tensor, module: Any) -> Tensor:
+            if self._current is not None and not self._current.after_backward(tensor):
+                return tensor.detach()
+            result: Tensor = self._post_backward(tensor, module)
+            return result
+
+        def put_back() -> None:
+            if before is None:
+                del precision.post_backward
+            else:
+                precision.post_backward = before
+
+        precision.post_backward = post_backward
+        return put_back
