@@ -196,7 +196,7 @@ class GradientClippingBrain:
             return f"the usual gradient norm is above max_threshold ({high:g}): most steps are clipped"
         if level.threshold == low > BLIND * usual:
             return (
-                f"the usual gradient norm is far below min_threshold ({low:g}): only the largest outliers are clipped"
+                f"the usual gradient norm is far below min_threshold ({low:g}): only huge ones are clipped"
             )
         return None
 

@@ -18,6 +18,7 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 from torch import Tensor, nn
 
 from lightning_automations import AdaptiveGradientClipping
+from lightning_automations.callbacks.gradient_limits import refuse_optimizers
 from lightning_automations.core.errors import ConfigError
 from lightning_automations.core.events import Event, EventKind
 from tests.callbacks.helpers import (
@@ -373,6 +374,14 @@ def test_sharding_strategies_are_refused_before_training(strategy: str) -> None:
         f"AdaptiveGradientClipping: expected whole gradients in every process, got My{strategy}. "
         "Disable the automation and use the clipping of the strategy."
     )
+
+
+def test_parameters_of_which_a_process_holds_a_part_are_refused() -> None:
+    """DTensors come with any strategy where a module makes them itself."""
+    part = type("DTensor", (nn.Parameter,), {})(torch.zeros(2))
+    with pytest.raises(ConfigError) as refused:
+        refuse_optimizers([torch.optim.SGD([part], lr=0.1)], scaled=False, automation="AdaptiveGradientClipping")
+    assert "expected whole gradients in every process, got SGD over DTensor parameters" in str(refused.value)
 
 
 def test_two_ranks_clip_at_the_same_threshold(tmp_path: Path) -> None:

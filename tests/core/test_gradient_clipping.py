@@ -153,7 +153,7 @@ def test_written_bounds_hold_whatever_the_unit_of_the_loss(level: float, bound: 
     ("level", "problem"),
     [
         (1e4, "the usual gradient norm is above max_threshold (10): most steps are clipped"),
-        (1e-4, "the usual gradient norm is far below min_threshold (0.1): only the largest outliers are clipped"),
+        (1e-4, "the usual gradient norm is far below min_threshold (0.1): only huge ones are clipped"),
         (0.05, None),
         (3.0, None),
     ],
