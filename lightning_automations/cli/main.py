@@ -20,25 +20,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments after the name of the command; None: those of this process.
 
     Returns:
-        The exit status: 0 on success, 2 when the configuration is wrong, which is then said on stderr.
+        The exit status: 0 on success, 2 when the command could not start, which is then explained on stderr.
 
     Raises:
         SystemExit: After ``--help`` and ``--version``, and with status 2 for arguments that are not known.
     """
     arguments = _parser().parse_args(argv)
     try:
-        _demo(arguments)
+        return _demo(arguments)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    return 0
 
 
-def _demo(arguments: argparse.Namespace) -> None:
-    # Loads torch: not for --help and --version.
+def _demo(arguments: argparse.Namespace) -> int:
     from lightning_automations.cli.demo import run_demo
 
-    run_demo(config=arguments.config, fast=arguments.fast, output=arguments.output)
+    return run_demo(config=arguments.config, fast=arguments.fast, output=arguments.output)
 
 
 def _parser() -> argparse.ArgumentParser:
