@@ -44,7 +44,7 @@ class Journal:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
+                file.write(json.dumps(entry, default=str) + "\n")
         except OSError as error:
             log.warning("The journal %s cannot be written (%s); the run goes on without it.", self.path, error)
             self.path = None
