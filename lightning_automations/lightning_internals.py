@@ -193,7 +193,8 @@ def _over_pieces(meta: Any, values: list[tuple[Tensor, float]]) -> Tensor:
     if meta.is_min_reduction:
         return stacked.amin(0)
     shares = torch.tensor([share for _, share in values], dtype=stacked.dtype, device=stacked.device)
-    return torch.tensordot(shares / shares.sum(), stacked, dims=1)
+    mean: Tensor = torch.tensordot(shares / shares.sum(), stacked, dims=1)
+    return mean
 
 
 def training_loaders(trainer: Trainer) -> list[Any]:

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from lightning_automations.callbacks.base import AutomationCallback
 from lightning_automations.callbacks.loader_batch import LoaderBatch, growth_obstacle, rate_factor
+from lightning_automations.callbacks.memory_period import MemoryPeriod
 from lightning_automations.callbacks.ranks import Across
 from lightning_automations.callbacks.survival import Survival, obstacle, watch_errors
 from lightning_automations.core.batch_size import BatchSizeBrain, BatchSizeSettings
@@ -23,8 +24,6 @@ from lightning_automations.probes.splitting import BatchReader
 __all__ = ["DynamicBatchSizeOptimizer"]
 
 log = logging.getLogger(__name__)
-
-NOTHING_SEEN: Mapping[str, float] = {"samples": 0, "batch": 0, "peak_share": 0.0}
 
 
 class DynamicBatchSizeOptimizer(AutomationCallback):
@@ -89,11 +88,10 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
     # Of one fit; None where it is not known or has no use.
     _reader: BatchReader | None
     _loader: LoaderBatch | None
-    _probe: MemoryProbe | None
     _may_grow: bool
     _undo: Callable[[], None]
     # Kept in checkpoints.
-    _seen: dict[str, float]
+    _period: MemoryPeriod
     _batch: int | None
     _memory_share: float
     _warned: bool
@@ -111,10 +109,10 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
             return
         self._loader = self._growing_loader(trainer)
         self._reader = BatchReader(expected=self._loader.current if self._loader is not None else None)
-        self._probe = self._make_probe(self._device)
-        if self._probe is not None:
-            self.brain.start(self._probe.read().peak_share)
-            self._probe.reset_peak()
+        self._period.probe = self._make_probe(self._device)
+        if self._period.probe is not None:
+            self.brain.start(self._period.probe.read().peak_share)
+            self._period.reset_peak()
         if self.settings.dry_run:
             self._undo = watch_errors(trainer, lambda error: self._would_have_survived(trainer, error))
         else:
@@ -135,13 +133,13 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
             self._guarded(trainer, self._consider_growth, trainer, pl_module, self._loader)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.active and self._probe is not None:
-            self._guarded(trainer, self._keep_peak, self._probe)
+        if self.active:
+            self._guarded(trainer, self._period.keep_peak)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # What validation needs is no matter of the training batch's size.
-        if self.active and self._probe is not None:
-            self._guarded(trainer, self._probe.reset_peak)
+        if self.active:
+            self._guarded(trainer, self._period.reset_peak)
 
     # Deciding --------------------------------------------------------------------------------------------------------
 
@@ -155,14 +153,9 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
         return self.settings.adjustment_frequency if self._reader is not None else None
 
     def read(self, trainer: Trainer, pl_module: LightningModule) -> Mapping[str, float]:
-        if self._probe is None:
-            return {**self._seen, "peak_share": math.nan}
-        self._keep_peak(self._probe)
-        self._probe.reset_peak()
-        return dict(self._seen)
+        return self._period.take()
 
     def decide(self, trainer: Trainer, pl_module: LightningModule, readings: Mapping[str, float]) -> None:
-        self._seen = dict(NOTHING_SEEN)
         self._memory_share = readings["peak_share"]
         if readings["samples"] == 0:
             return
@@ -219,14 +212,17 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
         }
 
     def extra_state(self) -> dict[str, Any]:
-        return {"seen": dict(self._seen), "batch": self._batch, "memory_share": self._memory_share}
+        return {"period": self._period.state_dict(), "batch": self._batch, "memory_share": self._memory_share}
 
     def load_extra_state(self, state: Mapping[str, Any]) -> None:
+        self._period = MemoryPeriod()
         self._bind_nothing()
         self._warned = False
-        self._seen = dict(state["seen"]) if state else dict(NOTHING_SEEN)
-        self._batch = state["batch"] if state else None
-        self._memory_share = state["memory_share"] if state else math.nan
+        self._batch = None
+        self._memory_share = math.nan
+        if state:
+            self._period.load_state_dict(state["period"])
+            self._batch, self._memory_share = state["batch"], state["memory_share"]
 
     # Inside ----------------------------------------------------------------------------------------------------------
 
@@ -234,25 +230,18 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
         """Forget what belongs to one fit."""
         self._reader = None
         self._loader = None
-        self._probe = None
+        self._period.probe = None
         self._may_grow = False
         self._undo = _nothing
 
     def _saw(self, size: int, samples: int) -> None:
         self._batch = samples if self._loader is None else self._loader.current
-        if size > self._seen["samples"]:
-            self._seen["samples"] = size
-        if samples > self._seen["batch"]:
-            self._seen["batch"] = samples
-
-    def _keep_peak(self, probe: MemoryProbe) -> None:
-        self._seen["peak_share"] = max(self._seen["peak_share"], probe.read().peak_share)
+        self._period.saw(size, samples)
 
     def _forget_peak(self) -> None:
         # The allocator keeps what the larger size needed: emptied once, the next reading is of the new size.
         free_cached_memory(self._device)
-        if self._probe is not None:
-            self._probe.reset_peak()
+        self._period.reset_peak()
 
     def _would_have_survived(self, trainer: Trainer, error: BaseException) -> None:
         self.note(trainer, f"(dry run) would have run the batch again in pieces after: {str(error).splitlines()[0]}")

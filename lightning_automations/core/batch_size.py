@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Gt, Le
 from typing_extensions import TypedDict
 
+from lightning_automations.core.batch_size_state import BatchSizeState
 from lightning_automations.core.decision import Adjustment, Reason
 from lightning_automations.core.errors import Problem
 from lightning_automations.core.memory_model import MemoryLine, line_through, smallest_above
@@ -17,7 +18,7 @@ from lightning_automations.core.settings import AutomationSettings
 from lightning_automations.core.state import dumped, restored
 from lightning_automations.core.statistics import pushed
 
-__all__ = ["BatchSizeBrain", "BatchSizeFallback", "BatchSizeSettings", "BatchSizeState"]
+__all__ = ["BatchSizeBrain", "BatchSizeFallback", "BatchSizeSettings"]
 
 CALM_DECISIONS = 10
 """Decisions without an error before a size between the one in use and the one that failed is tried."""
@@ -89,35 +90,6 @@ class BatchSizeSettings(AutomationSettings):
                 got=str(self.safety_margin),
                 hint="Lower safety_margin or raise target_vram_usage.",
             )
-
-
-@dataclass(kw_only=True)
-class BatchSizeState:
-    """What the brain has learned.
-
-    Args:
-        micro_batch: Samples per piece; None: batches are run whole.
-        ceiling: The smallest size that ran out of memory; None: none did.
-        largest_fit: The largest size that was run and did not.
-        loader_batch: The size that the loader's batch was grown to; None: it was not.
-        baseline: Share of memory in use before training; NaN: unknown.
-        samples: Sizes observed, oldest first.
-        shares: Their peaks as shares of the memory.
-        seen: Observations since the last change.
-        calm: Decisions since the last out-of-memory error or the last climb after one.
-        climbs: How often a larger size was tried after an error.
-    """
-
-    micro_batch: int | None = None
-    ceiling: int | None = None
-    largest_fit: int = 0
-    loader_batch: int | None = None
-    baseline: float = math.nan
-    samples: tuple[int, ...] = ()
-    shares: tuple[float, ...] = ()
-    seen: int = 0
-    calm: int = 0
-    climbs: int = 0
 
 
 class BatchSizeBrain:

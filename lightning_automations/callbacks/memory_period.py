@@ -1,0 +1,60 @@
+"""What is seen of batches and memory between two decisions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lightning_automations.probes.memory import MemoryProbe
+
+__all__ = ["MemoryPeriod"]
+
+
+class MemoryPeriod:
+    """The largest batch, the most samples run at once, and the peak of memory since the last decision.
+
+    Args:
+        probe: Reads the memory; None where it cannot be read.
+    """
+
+    def __init__(self, probe: MemoryProbe | None = None) -> None:
+        self.probe = probe
+        self._samples = 0
+        self._batch = 0
+        self._peak_share = 0.0
+
+    def saw(self, size: int, samples: int) -> None:
+        """A batch was run, so many samples at once."""
+        if size > self._samples:
+            self._samples = size
+        if samples > self._batch:
+            self._batch = samples
+
+    def keep_peak(self) -> None:
+        """Take up the peak so far, before it is reset."""
+        if self.probe is not None:
+            self._peak_share = max(self._peak_share, self.probe.read().peak_share)
+
+    def reset_peak(self) -> None:
+        """Let the peak start again from what is in use."""
+        if self.probe is not None:
+            self.probe.reset_peak()
+
+    def take(self) -> dict[str, float]:
+        """The readings; the next period starts."""
+        self.keep_peak()
+        self.reset_peak()
+        peak = self._peak_share if self.probe is not None else math.nan
+        readings = {"samples": float(self._samples), "batch": float(self._batch), "peak_share": peak}
+        self._samples, self._batch, self._peak_share = 0, 0, 0.0
+        return readings
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been seen of this period, as JSON-able values."""
+        return {"samples": self._samples, "batch": self._batch, "peak_share": self._peak_share}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state_dict`` gave."""
+        self._samples, self._batch = int(state["samples"]), int(state["batch"])
+        self._peak_share = float(state["peak_share"])

@@ -1,0 +1,37 @@
+"""What ``BatchSizeBrain`` learns in a run; all of it goes into checkpoints."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+__all__ = ["BatchSizeState"]
+
+
+@dataclass(kw_only=True)
+class BatchSizeState:
+    """What the brain has learned.
+
+    Args:
+        micro_batch: Samples per piece; None: batches are run whole.
+        ceiling: The smallest size that ran out of memory; None: none did.
+        largest_fit: The largest size that was run and did not.
+        loader_batch: The size that the loader's batch was grown to; None: it was not.
+        baseline: Share of memory in use before training; NaN: unknown.
+        samples: Sizes observed, oldest first.
+        shares: Their peaks as shares of the memory.
+        seen: Observations since the last change.
+        calm: Decisions since the last out-of-memory error or the last climb after one.
+        climbs: How often a larger size was tried after an error.
+    """
+
+    micro_batch: int | None = None
+    ceiling: int | None = None
+    largest_fit: int = 0
+    loader_batch: int | None = None
+    baseline: float = math.nan
+    samples: tuple[int, ...] = ()
+    shares: tuple[float, ...] = ()
+    seen: int = 0
+    calm: int = 0
+    climbs: int = 0
