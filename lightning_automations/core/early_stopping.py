@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
-from typing_extensions import TypedDict
+from typing_extensions import Self, TypedDict
 
 from lightning_automations.core.decision import Adjustment, Reason
 from lightning_automations.core.errors import Problem
@@ -43,7 +43,8 @@ class EarlyStoppingSettings(AutomationSettings):
 
     Counts that are not written are shortened where the run is too short for them: ``patience`` and
     ``max_no_improvement`` to 20 % of its steps, ``min_iterations`` to 30 %, ``warmup_iterations`` to 5 %, and
-    ``min_epochs`` to 30 % of its epochs. What is written holds.
+    ``min_epochs`` to 30 % of its epochs. What is written holds; a ``max_no_improvement`` that is not written is never
+    below ``patience``.
 
     Args:
         monitor_metric: Name of the metric to watch, as it is logged. Written and not logged by the end of the first
@@ -126,6 +127,13 @@ class EarlyStoppingSettings(AutomationSettings):
         """Whether a criterion is on."""
         return self.criteria == "all" or criterion in self.criteria
 
+    def fitted(self, run: RunLength, written: Iterable[str]) -> Self:
+        """As for all settings; and a default never cuts a patience short that was written."""
+        settings = super().fitted(run, written)
+        if "max_no_improvement" in written:
+            return settings
+        return replace(settings, max_no_improvement=max(settings.max_no_improvement, settings.patience))
+
     def obstacles(self, run: RunLength) -> list[str]:
         """Why the run cannot be stopped early, as far as that is known at its start; empty where it can."""
         found = []
@@ -161,8 +169,9 @@ class EarlyStoppingBrain:
     at every judgement and never kept: a run that improves is not stopped by what was seen before.
 
     A learning rate that was flat between the last two judgements and then fell by more than 10 % was dropped by a
-    schedule with steps: the wait starts anew, as the drop may bring the next improvement. A rate that falls all the
-    time (cosine, exponential decay per epoch) is never flat before it falls and postpones nothing.
+    schedule with steps: the wait starts anew, as the drop may bring the next improvement, and once more only after it
+    has brought one. So a rate that falls all the time (cosine, exponential, many small steps) does not postpone a stop
+    for ever.
 
     Args:
         settings: What the user wrote.

@@ -57,6 +57,7 @@ class History:
         losses: Means of the training loss over the same strips.
         rate: Learning rate at the last judgement.
         rate_was_flat: Whether it was the same at the judgement before.
+        dropped_since_best: Whether the wait started anew at a drop of the rate that has brought nothing yet.
     """
 
     accepted: tuple[tuple[float, ...], ...] = ()
@@ -70,6 +71,7 @@ class History:
     losses: tuple[float, ...] = ()
     rate: float | None = None
     rate_was_flat: bool = False
+    dropped_since_best: bool = False
 
     @property
     def best(self) -> float | None:
@@ -108,16 +110,17 @@ class History:
             self.peaks = (*self.peaks, record)[-BESTS_KEPT:]
         if not self.accepted or counts(now, self.accepted[-1][1]):
             self.accepted = (*self.accepted, record)[-BESTS_KEPT:]
-            self.wait_count = 0
+            self.wait_count, self.dropped_since_best = 0, False
         self._fill_strip(now)
 
     def take_in_rate(self, rate: float, *, step: int) -> None:
-        """Note the learning rate, and start the wait anew where it was flat and fell."""
+        """Note the learning rate, and start the wait anew where it was flat and fell, once until the next best."""
         if self.rate is None:
             self.rate = rate
             return
-        if self.rate_was_flat and rate < PLANNED_DROP * self.rate:
+        if self.rate_was_flat and rate < PLANNED_DROP * self.rate and not self.dropped_since_best:
             self.restart_wait(step)
+            self.dropped_since_best = True
         self.rate, self.rate_was_flat = rate, math.isclose(rate, self.rate, rel_tol=1e-6)
 
     def restart_wait(self, step: int) -> None:

@@ -83,6 +83,23 @@ def test_a_planned_drop_of_the_rate_starts_the_wait_anew() -> None:
     assert stops[0] == 4 + 5
 
 
+def test_a_drop_that_brought_nothing_earns_no_second_wait() -> None:
+    """A rate that falls with every epoch, judged several times in each, is flat before each fall: it must end too."""
+    brain = EarlyStoppingBrain(settings(patience=50))
+    rates = [0.1 * 0.5 ** (index // 4) for index in range(40)]
+    stops = [index for index, rate in enumerate(rates) if judge(brain, index, 1.0, rate=rate) is not None]
+    assert stops[0] == 4 + 5
+
+
+def test_after_a_drop_that_helped_the_next_one_is_waited_for_too() -> None:
+    """Step decay as it should be: every drop brings an improvement, and the last one gets its full wait."""
+    brain = EarlyStoppingBrain(settings(patience=40))
+    rates = [0.1 * 0.1 ** (index // 5) for index in range(15)] + [0.001] * 9
+    metrics = [1.0 - 0.1 * min(index // 5, 1) for index in range(24)]
+    stops = [i for i, (rate, value) in enumerate(zip(rates, metrics, strict=True)) if judge(brain, i, value, rate=rate)]
+    assert stops[0] == 10 + 4
+
+
 @pytest.mark.parametrize(
     "rates",
     [

@@ -40,9 +40,18 @@ def test_settings_that_contradict_each_other_are_reported_together() -> None:
 
 def test_defaults_are_shortened_to_the_run_and_what_is_written_holds() -> None:
     """The shares that the documentation of the settings states."""
-    short = EarlyStoppingSettings(patience=700).fitted(RunLength(steps=1000, epochs=20), written={"patience"})
-    assert (short.patience, short.max_no_improvement, short.min_iterations) == (700, 200, 300)
+    run = RunLength(steps=1000, epochs=20)
+    short = EarlyStoppingSettings(min_iterations=700).fitted(run, written={"min_iterations"})
+    assert (short.patience, short.max_no_improvement, short.min_iterations) == (200, 200, 700)
     assert (short.warmup_iterations, short.min_epochs) == (50, 6)
+
+
+def test_a_default_never_cuts_a_written_patience_short() -> None:
+    """The hard limit of steps without any new best is 2,000 or less unless written; a longer patience raises it."""
+    run = RunLength(steps=10_000)
+    assert EarlyStoppingSettings(patience=5000).fitted(run, written={"patience"}).max_no_improvement == 5000
+    both = EarlyStoppingSettings(patience=5000, max_no_improvement=50)
+    assert both.fitted(run, written={"patience", "max_no_improvement"}).max_no_improvement == 50
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,41 @@
+"""A module whose metrics follow a list of numbers, to see what the early stopper makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_automations.callbacks.early_stopping import IntelligentEarlyStopping
+from tests.callbacks.helpers import Regression
+
+OPEN = {"min_epochs": 0, "min_iterations": 0, "warmup_iterations": 0}
+STEPS_PER_EPOCH = 16
+
+
+def stopper(**settings: Any) -> IntelligentEarlyStopping:
+    """A stopper of the metric ``val/loss`` without gates; its patience is three epochs of 16 steps."""
+    return IntelligentEarlyStopping(
+        **{"monitor_metric": "val/loss", "patience": 3 * STEPS_PER_EPOCH, **OPEN, **settings}
+    )
+
+
+class Scripted(Regression):
+    """Logs the next value of a list in each validation; the last one is repeated."""
+
+    def __init__(self, values: Sequence[float], name: str = "val/loss") -> None:
+        super().__init__(rate=0.001)
+        self.values = list(values)
+        self.name = name
+        # Saved with the weights, so that a resumed run goes on where the first one was.
+        self.register_buffer("validations", torch.tensor(0))
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        index = min(int(self.validations), len(self.values) - 1)
+        self.log(self.name, self.values[index])
+
+    def on_validation_epoch_end(self) -> None:
+        if not self.trainer.sanity_checking:
+            self.validations += 1
