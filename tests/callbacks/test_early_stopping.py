@@ -152,7 +152,6 @@ def test_without_validation_a_training_metric_is_judged_at_the_end_of_each_epoch
 @pytest.mark.parametrize("options", [{}, {"val_check_interval": 4}, {"check_val_every_n_epoch": 3}])
 def test_a_training_metric_waits_for_the_end_of_the_epoch(options: dict[str, Any]) -> None:
     """It is no error that a validation did not log it, and each value is judged once."""
-
     automation = stopper(monitor_metric="train/error")
     assert fit(FlatInTraining(), automation, **options).global_step == 4 * STEPS_PER_EPOCH
     assert automation.wait_count == 3

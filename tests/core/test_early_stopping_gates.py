@@ -93,11 +93,11 @@ def test_a_drop_that_brought_nothing_earns_no_second_wait() -> None:
 
 def test_after_a_drop_that_helped_the_next_one_is_waited_for_too() -> None:
     """Step decay as it should be: every drop brings an improvement, and the last one gets its full wait."""
-    brain = EarlyStoppingBrain(settings(patience=40))
+    brain = EarlyStoppingBrain(settings(patience=60))
     rates = [0.1 * 0.1 ** (index // 5) for index in range(15)] + [0.001] * 9
     metrics = [1.0 - 0.1 * min(index // 5, 1) for index in range(24)]
     stops = [i for i, (rate, value) in enumerate(zip(rates, metrics, strict=True)) if judge(brain, i, value, rate=rate)]
-    assert stops[0] == 10 + 4
+    assert stops[0] == 10 + 6
 
 
 @pytest.mark.parametrize(
