@@ -95,6 +95,15 @@ def test_contradictions_are_reported_with_the_rest() -> None:
     assert [problem.path for problem in caught.value.problems] == ["Small.low"]
 
 
+def test_the_signature_shows_every_setting() -> None:
+    """Editors and LightningCLI see names, types and defaults, keyword only."""
+    signature = Settings.signature()
+    assert list(signature.parameters) == ["self", *Settings.types()]
+    patience = signature.parameters["patience"]
+    assert (patience.default, patience.kind) == (1000, patience.KEYWORD_ONLY)
+    assert patience.annotation == Annotated[int, Ge(1)]
+
+
 def test_from_mapping_is_the_constructor_for_known_names() -> None:
     """A mapping and keywords make the same settings."""
     assert Settings.from_mapping({"low": 0.5, "patience": 20}) == Settings(low=0.5, patience=20)

@@ -37,7 +37,9 @@ states = st.builds(
 @given(state=states)
 def test_a_state_survives_json(state: State) -> None:
     """What comes back from JSON is the state that went in, infinite numbers included."""
-    assert restored(State, json.loads(json.dumps(dumped(state)))) == state
+    values = json.loads(json.dumps(dumped(state)))
+    assert values == dumped(state)
+    assert restored(State, values) == state
 
 
 def test_nan_survives_json() -> None:
