@@ -75,6 +75,7 @@ def _automations(section: Section, document: Document) -> tuple[list[Written], l
         else:
             named[automation] = path
             written, found = _written(automation, value, path)
+            found = _without_consequences(found, value, path, section)
             problems += found
             automations.append((automation, {**inherited, **written}))
     if not named:
@@ -106,6 +107,14 @@ def _written(automation: type[AutomationSettings], value: object, path: str) -> 
     except ConfigError as error:
         return {}, [_moved(problem, automation.automation, path) for problem in error.problems]
     return dict(value), []
+
+
+def _without_consequences(problems: list[Problem], value: object, path: str, section: Section) -> list[Problem]:
+    """The problems without those of defaults that stand in for what could not be read."""
+    if not any(problem.path.startswith(f"{path}.") for problem in section.problems):
+        return problems
+    written = tuple(joined(path, name) for name in value) if isinstance(value, Mapping) else ()
+    return [problem for problem in problems if problem.path.startswith(written)]
 
 
 def _moved(problem: Problem, automation: str, path: str) -> Problem:

@@ -7,6 +7,7 @@ must be importable in milliseconds and without it.
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -62,13 +63,18 @@ def _expectation(hint: Any) -> str:
     origin = get_origin(hint)
     if origin is Annotated:
         base, *marks = get_args(hint)
-        bounds = [f"{_BOUNDS[type(mark)][0]} {getattr(mark, _BOUNDS[type(mark)][1])}" for mark in marks]
-        return f"{_expectation(base)} {' and '.join(bounds)}"
+        return f"{_expectation(base)} {' and '.join(_bound(mark) for mark in marks)}"
     if origin is Literal:
         return "one of " + ", ".join(repr(choice) for choice in get_args(hint))
     if origin is tuple:
         return f"a list, each of it {_expectation(get_args(hint)[0])}"
     return _NAMES.get(hint, "a mapping")
+
+
+def _bound(mark: Any) -> str:
+    words, name = _BOUNDS[type(mark)]
+    limit = getattr(mark, name)
+    return "finite" if limit == math.inf else f"{words} {limit}"
 
 
 def _fitted(value: Any, hint: Any) -> tuple[Any, bool]:

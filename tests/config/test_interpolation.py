@@ -230,6 +230,14 @@ def test_every_unresolved_value_is_reported_with_its_line() -> None:
     )
 
 
+def test_a_default_does_not_stand_in_for_what_cannot_be_resolved() -> None:
+    """The lower bound is unknown, so that it is not above the upper one; what is written wrong beside it is."""
+    clipping = {"min_threshold": "${nowhere}", "max_threshold": 0.05, "method": "x"}
+    with pytest.raises(ConfigError) as caught:
+        load_settings({SECTION: {"AdaptiveGradientClipping": clipping}})
+    assert [problem.path.rpartition(".")[2] for problem in caught.value.problems] == ["min_threshold", "method"]
+
+
 def test_interpolations_that_repeat_each_other_are_bounded() -> None:
     """Forty levels of two references are a million million values."""
     source: dict[str, Any] = {f"l{n}": {"a": f"${{l{n - 1}}}", "b": f"${{l{n - 1}}}"} for n in range(1, 40)}

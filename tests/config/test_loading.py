@@ -318,7 +318,7 @@ train:
         "  c.yml:7: train.training_automations.jornal: expected an automation or a setting of training_automations, "
         "got the unknown name 'jornal'. Did you mean 'journal'?\n"
         "  c.yml:9: train.training_automations.AdaptiveGradientClipping.max_threshold: expected a number above 0 and "
-        "below inf, got 0 (int).\n"
+        "finite, got 0 (int).\n"
         "  c.yml:10: train.training_automations.AdaptiveGradientClipping.min_threshhold: expected a setting of "
         "AdaptiveGradientClipping, got the unknown name 'min_threshhold'. Did you mean 'min_threshold'?\n"
         "  c.yml:13: train.training_automations.IntelligentEarlyStopping.mode: expected one of 'auto', 'min', 'max', "

@@ -79,6 +79,7 @@ def test_a_sound_value_is_fitted_to_its_type(value: Any, hint: Any, fitted: Any)
         (math.nan, Share, "x: expected a number above 0 and at most 1, got nan (float)."),
         (1, Annotated[float, Lt(1)], "x: expected a number below 1, got 1 (int)."),
         (0, Count, "x: expected a whole number at least 1, got 0 (int)."),
+        (math.inf, Annotated[float, Gt(0), Lt(math.inf)], "x: expected a number above 0 and finite, got inf (float)."),
         ("c", Literal["a", "b"], "x: expected one of 'a', 'b', got 'c' (str)."),
         (0, Literal["off", False], "x: expected one of 'off', False, got 0 (int)."),
         (["c"], tuple[Literal["a"], ...], "x: expected a list, each of it one of 'a', got ['c'] (list)."),
