@@ -70,7 +70,8 @@ class ResumableLoader(DataLoader[Any]):
         self._given = 0
 
     def state_dict(self) -> dict[str, int]:
-        return {"given": self._given}
+        # After the last batch Lightning goes on with the next epoch, which is a whole one.
+        return {"given": self._given % len(self)}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self._skip = state["given"]
@@ -112,6 +113,16 @@ class SaveAt(Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step == self.step and not Path(self.path).exists():
             trainer.save_checkpoint(self.path)
+
+
+class SaveAfterValidation(SaveAt):
+    """The same at the end of the validation that follows a step, where ``ModelCheckpoint`` usually saves."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        pass
+
+    def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        super().on_train_batch_end(trainer)
 
 
 def weights(module: nn.Module) -> list[Tensor]:
