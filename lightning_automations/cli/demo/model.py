@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional
+from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
-from lightning_automations.cli.demo.photographs import SCALE, upscale_bicubic
+from lightning_automations.cli.demo.photographs import SCALE, ImagePair, upscale_bicubic
 
 __all__ = ["Quality", "SuperResolution", "UpscalingNetwork", "measure"]
 
@@ -48,3 +54,82 @@ class UpscalingNetwork(nn.Module):
     def forward(self, low: Tensor) -> Tensor:
         details = functional.pixel_shuffle(self.tail(self.body(self.head(low))), SCALE)
         return upscale_bicubic(low) + details
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How close enlarged images come to their originals, averaged over photographs.
+
+    Args:
+        psnr: Peak signal-to-noise ratio in dB, over all three channels.
+        ssim: Structural similarity, 1 for identical images.
+    """
+
+    psnr: float
+    ssim: float
+
+
+class _Judge(nn.Module):
+    """Both metrics, as a mean over photographs: a large photograph counts as much as a small one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.psnr = PeakSignalNoiseRatio(data_range=1.0, dim=(1, 2, 3))
+        self.ssim = StructuralSimilarityIndexMeasure(data_range=1.0)
+
+    def update(self, upscaled: Tensor, high: Tensor) -> None:
+        """Add a batch. What lies outside the range of an image is cut off, as saving it would do."""
+        shown = upscaled.clamp(0, 1)
+        self.psnr.update(shown, high)
+        self.ssim.update(shown, high)
+
+
+@torch.no_grad()
+def measure(upscale: Callable[[Tensor], Tensor], pairs: Iterable[ImagePair]) -> Quality:
+    """Judge any way of enlarging on whole photographs.
+
+    The network, bicubic interpolation and the validation during training are all judged by the same two metrics.
+
+    Args:
+        upscale: Takes a batch of small images and returns them at twice the size.
+        pairs: The photographs, at least one.
+    """
+    judge = _Judge()
+    for pair in pairs:
+        judge.update(upscale(pair.low[None]), pair.high[None])
+    return Quality(psnr=judge.psnr.compute().item(), ssim=judge.ssim.compute().item())
+
+
+class SuperResolution(LightningModule):
+    """Ordinary Lightning code: it knows nothing of the automations.
+
+    Args:
+        network: Takes a batch of small images and returns them at twice the size.
+        learning_rate: Constant rate of AdamW, above 0.
+    """
+
+    def __init__(self, network: nn.Module, *, learning_rate: float) -> None:
+        super().__init__()
+        self.network = network
+        self.learning_rate = learning_rate
+        self.judge = _Judge()
+
+    def forward(self, low: Tensor) -> Tensor:
+        return self.network(low)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        low, high = batch
+        loss = functional.l1_loss(self(low), high)
+        self.log("train/loss", loss)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        low, high = batch
+        upscaled = self(low)
+        self.judge.update(upscaled, high)
+        self.log("val/loss", functional.l1_loss(upscaled, high), batch_size=1)
+        self.log("val/psnr", self.judge.psnr, batch_size=1)
+        self.log("val/ssim", self.judge.ssim, batch_size=1)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.network.parameters(), lr=self.learning_rate)
