@@ -125,7 +125,9 @@ class GradientClippingBrain:
     The threshold lies three spreads above the usual level: median and median absolute deviation of the logarithm of the
     last ``gradient_history_size`` norms, which a few outliers do not move. It was fixed before the norm that it is
     applied to was seen, so no outlier lifts its own limit. Until 8 norms are known ``initial_threshold`` holds; then
-    the first threshold is taken as it is, and from there on it drifts by ``adjustment_factor`` a decision at most.
+    the first threshold is taken as it is, and from there on it drifts by ``adjustment_factor`` a decision at most. It
+    stays where it is while the history asks for one within a spread of it: a hundred norms do not say it more exactly
+    (measured: without this the noise of a steady run makes 100 counted changes in 11,000 steps).
     Eight norms in a row beyond the band on the same side are no outliers but a new level: the old history is dropped
     and the threshold follows at once.
 
@@ -195,9 +197,7 @@ class GradientClippingBrain:
         if level.threshold == high < usual:
             return f"the usual gradient norm is above max_threshold ({high:g}): most steps are clipped"
         if level.threshold == low > BLIND * usual:
-            return (
-                f"the usual gradient norm is far below min_threshold ({low:g}): only huge ones are clipped"
-            )
+            return f"the usual gradient norm is far below min_threshold ({low:g}): only huge ones are clipped"
         return None
 
     def start_anew(self) -> None:
@@ -243,6 +243,8 @@ class GradientClippingBrain:
         wanted = centre + THRESHOLD_SPREADS * spread
         if not followed_at_once:
             reach, now = math.log(self.settings.adjustment_factor), math.log(level.threshold)
+            if abs(wanted - now) <= spread:
+                wanted = now
             wanted = min(max(wanted, now - reach), now + reach)
         low, high = self._bounds(centre, level.first_centre)
         level.centre, level.spread = centre, spread

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from typing import Any
 
 import pytest
@@ -111,6 +112,23 @@ def test_the_threshold_drifts_by_the_adjustment_factor_at_most() -> None:
     assert subject.threshold() == pytest.approx(1.2 * before)
 
 
+def test_a_threshold_within_a_spread_of_the_wanted_one_stays() -> None:
+    """A hundred norms do not say where the threshold belongs more exactly than that."""
+    subject = brain(gradient_history_size=8)
+    fed(subject, *[1.0] * 8)
+    before = subject.threshold()
+    fed(subject, *[1.1] * 8)
+    assert subject.threshold() == before
+
+
+@pytest.mark.parametrize("spread", [0.1, 0.3, 0.5])
+def test_the_noise_of_a_steady_run_does_not_use_up_the_budget(spread: float) -> None:
+    """20,000 steps whose norms only scatter leave more than half of the 100 adjustments."""
+    subject, source = brain(), random.Random(0)
+    windows = ([2 * source.lognormvariate(0, spread) for _ in range(10)] for _ in range(2000))
+    assert sum(fed(subject, *norms) is not None for norms in windows) < 50
+
+
 @pytest.mark.parametrize(("level", "side"), [(6.0, 1), (0.125, -1)])
 def test_eight_norms_beyond_the_band_are_a_new_level(level: float, side: int) -> None:
     """Seven in a row leave the threshold in reach of its drift; with the eighth it follows at once, up and down."""
@@ -189,10 +207,10 @@ def test_only_a_threshold_that_left_the_counted_one_is_an_adjustment() -> None:
     """Small moves are made in silence; their sum is counted once it is large."""
     subject = brain(gradient_history_size=8)
     counted = fed(subject, *[1.0] * 8)
-    assert fed(subject, *[1.1] * 8) is None
+    assert fed(subject, *[1.15] * 8) is None
     moved = subject.threshold()
     assert moved > counted.new
-    late = fed(subject, *[1.3] * 8)
+    late = fed(subject, *[1.35] * 8)
     assert late.old == counted.new
     assert late.new > 1.2 * counted.new
 
