@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
@@ -27,6 +26,7 @@ __all__ = ["IntelligentLearningRateScheduler"]
 FACTOR_NAME = "learning_rate"
 
 _Direction = Literal["min", "max"]
+_MODES: Mapping[str, Literal["auto", "min", "max"]] = {"auto": "auto", "min": "min", "max": "max"}
 
 
 class IntelligentLearningRateScheduler(AutomationCallback):
@@ -233,8 +233,8 @@ class IntelligentLearningRateScheduler(AutomationCallback):
         if self.settings.mode != "auto" or stopper is None or stopper.monitor != metric:
             return self.settings.mode
         # Our own stopper shows Lightning's default as long as it has not found its direction: its settings count.
-        mode: Any = vars(stopper.settings)["mode"] if isinstance(stopper, AutomationSurface) else stopper.mode
-        return mode
+        shown = vars(stopper.settings)["mode"] if isinstance(stopper, AutomationSurface) else stopper.mode
+        return _MODES[shown]
 
     def _follow_settings(self, trainer: Trainer) -> None:
         """Settings given now win over the metric of the run that is resumed."""
@@ -279,8 +279,6 @@ def _problems_of_fallback(fallback: Any) -> list[Problem]:
 
 
 def _loss_of(outputs: Any) -> Tensor | None:
-    """The loss in what the training step returned, if there is one."""
-    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-    if isinstance(loss, (int, float)):
-        return torch.tensor(float(loss))
+    """The loss in what Lightning hands out after a batch; a training step may have returned none."""
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else None
     return loss if isinstance(loss, Tensor) and loss.numel() == 1 else None

@@ -341,6 +341,15 @@ def test_a_rate_that_was_changed_after_the_checkpoint_is_the_scheduled_one(tmp_p
     assert _run(Scheduled(SCHEDULERS["none"]), factors)[0] == [0.05]
 
 
+def test_factors_of_other_automations_come_back_from_the_state() -> None:
+    """The first automation that sets its factor again finds those of the others; the rate does not jump."""
+    factors = Factors({0: 0.5})
+    factors.saved = {"factors": {"test": 0.5, "other": 2.0}, "scheduled": [[0.7]], "written": [[0.1]]}
+    assert _run(Scheduled(SCHEDULERS["none"]), factors)[0] == [pytest.approx(0.7)]
+    factors.saved = {"factors": {"other": 2.0}, "scheduled": [[0.05]], "written": [[0.1]]}
+    assert _run(Scheduled(SCHEDULERS["none"]), factors)[0] == [pytest.approx(0.05)]
+
+
 def test_a_replaced_schedule_takes_the_place_of_the_scheduled_rate() -> None:
     """The schedulers go on without effect, and factors still count; empty, the schedule holds again."""
     factors = Factors({0: 0.5})
