@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        return _demo(arguments)
+        return int(arguments.run(arguments))
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -37,6 +38,13 @@ def _demo(arguments: argparse.Namespace) -> int:
     from lightning_automations.cli.demo import run_demo
 
     return run_demo(config=arguments.config, fast=arguments.fast, output=arguments.output)
+
+
+def _schema(_: argparse.Namespace) -> int:
+    from lightning_automations.config.schema import section_schema
+
+    print(json.dumps(section_schema(), indent=2, allow_nan=False))
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,4 +65,11 @@ def _parser() -> argparse.ArgumentParser:
         "--fast", action="store_true", help="end in about 20 seconds: shows that it runs, not what it gains"
     )
     demo.add_argument("--output", type=Path, metavar="DIR", help="folder for journal, metrics and picture")
+    demo.set_defaults(run=_demo)
+    schema = commands.add_parser(
+        "schema",
+        help="print the JSON Schema of the section, for completion in editors",
+        description="Print the JSON Schema (draft 7) of a file with the section training_automations.",
+    )
+    schema.set_defaults(run=_schema)
     return parser
