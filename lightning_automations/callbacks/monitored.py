@@ -72,8 +72,12 @@ class MonitoredMetric:
         self.seen = True
         if self.direction is None:
             try:
-                self.direction = _direction_or_given(trainer, self.name, self._settings.mode)
+                self.direction = direction_of(trainer, self.name, self._settings.mode)
             except ConfigError as error:
+                given = None if self._named else _direction_given_by_others(trainer, self.name)
+                if given is not None:
+                    self.direction = given
+                    return given
                 raise ConfigError(problem.under(self._settings.automation) for problem in error.problems) from None
         return self.direction
 
@@ -140,21 +144,13 @@ def _other_metric(trainer: Trainer) -> str | None:
     return plain[0] if len(plain) == 1 else None
 
 
-def _direction_or_given(trainer: Trainer, name: str, mode: _Mode) -> _Direction:
-    """Direction of a metric; where neither object nor name says it, that of the checkpoint or scheduler watching it.
-
-    Raises:
-        ConfigError: If nobody says it.
-    """
-    try:
-        return direction_of(trainer, name, mode)
-    except ConfigError:
-        for watched, given in [*_watched_by_checkpoints(trainer), *_watched_by_schedulers(trainer)]:
-            if watched == name and given == "max":
-                return "max"
-            if watched == name and given == "min":
-                return "min"
-        raise
+def _direction_given_by_others(trainer: Trainer, name: str) -> _Direction | None:
+    """Direction of a metric as the checkpoint or scheduler that it was found at was told."""
+    for watched, given in [*_watched_by_checkpoints(trainer), *_watched_by_schedulers(trainer)]:
+        if watched == name and given in ("min", "max"):
+            direction: _Direction = "max" if given == "max" else "min"
+            return direction
+    return None
 
 
 def _watched_by_checkpoints(trainer: Trainer) -> list[tuple[str, str | None]]:

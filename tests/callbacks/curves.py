@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
 from lightning_automations.callbacks.early_stopping import IntelligentEarlyStopping
-from tests.callbacks.helpers import Regression
+from tests.callbacks.helpers import Regression, make_trainer, train_loader, val_loader
 
 OPEN = {"min_epochs": 0, "min_iterations": 0, "warmup_iterations": 0}
 STEPS_PER_EPOCH = 16
+FLAT = [1.0, 0.5, 0.5]
+"""Best in the second epoch: a patience of three epochs ends with the fifth."""
+
+
+def fit(module: pl.LightningModule, *callbacks: Any, checkpoint: str | None = None, **options: Any) -> pl.Trainer:
+    """Train with 16 steps an epoch and a validation after each, 20 epochs unless it is stopped."""
+    trainer = make_trainer(callbacks, **{"max_epochs": 20, **options})
+    trainer.fit(module, train_loader(), val_loader(), ckpt_path=checkpoint)
+    return trainer
 
 
 def stopper(**settings: Any) -> IntelligentEarlyStopping:

@@ -141,6 +141,8 @@ def test_a_name_that_does_not_say_which_way_is_better_is_an_error() -> None:
         "IntelligentEarlyStopping.mode: expected min or max, because the name 'val/quality' does not say which is"
         " better, got auto. Set mode to min if a lower value is better, to max if a higher one is."
     )
+    with pytest.raises(ConfigError):  # a metric that the user named is not left to another's default
+        fit(Plateau([1.0], "val/quality"), stopper(monitor_metric="val/quality"))
     automation = stopper(monitor_metric="val/quality", mode="max")
     fit(Scripted([1.0, 2.0], "val/quality"), automation, max_epochs=2)
     assert automation.best_score == torch.tensor(2.0)
