@@ -98,7 +98,8 @@ class IntelligentLearningRateScheduler(AutomationCallback):
         loss = _loss_of(outputs)
         if loss is not None:
             # Lightning divides the loss that it hands out; in manual optimization it does not, and the number is 1.
-            self._losses.add(loss.detach() * trainer.accumulate_grad_batches)
+            batches = trainer.accumulate_grad_batches
+            self._losses.add(loss if batches == 1 else loss.detach() * batches)
 
     def period_steps(self) -> int | None:
         return WINDOW_STEPS
