@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -37,7 +38,9 @@ class DeferredReadings:
     def fetch(self) -> list[float]:
         """All readings since the last ``clear``, oldest first; one transfer from the device."""
         if self._waiting:
-            self._fetched += torch.stack([value.to(torch.float64) for value in self._waiting]).tolist()
+            # In the widest type that occurs: some devices have no float64.
+            widest = reduce(torch.promote_types, (value.dtype for value in self._waiting))
+            self._fetched += torch.stack([value.to(widest) for value in self._waiting]).tolist()
             self._waiting.clear()
         return list(self._fetched)
 

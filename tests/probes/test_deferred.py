@@ -14,8 +14,9 @@ def test_readings_come_back_in_order_and_once() -> None:
     readings = DeferredReadings()
     readings.add(torch.tensor([0.5]))
     readings.add(torch.tensor(2.0, dtype=torch.bfloat16))
-    assert len(readings) == 2
-    assert readings.take() == [0.5, 2.0]
+    readings.add(torch.tensor(0.1, dtype=torch.float64))
+    assert len(readings) == 3
+    assert readings.take() == [0.5, 2.0, 0.1]
     assert readings.take() == []
 
 
