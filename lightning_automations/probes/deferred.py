@@ -33,7 +33,8 @@ class DeferredReadings:
 
     def add(self, value: Tensor) -> None:
         """Keep one reading, a tensor of one element that nobody changes in place afterwards."""
-        self._waiting.append(value.detach().reshape(()))
+        value = value.detach()
+        self._waiting.append(value if value.ndim == 0 else value.reshape(()))
 
     def fetch(self) -> list[float]:
         """All readings since the last ``clear``, oldest first; one transfer from the device."""
