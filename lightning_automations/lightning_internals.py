@@ -7,7 +7,7 @@ relies on. Nothing public serves in these places.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ __all__ = [
     "LoggedResults",
     "closure_parts",
     "closure_with_parts",
+    "loader_states",
     "logged_metric_object",
     "logged_now",
     "logging_step",
@@ -28,6 +29,7 @@ __all__ = [
     "names_logged_in_training",
     "renumber_epoch",
     "replace_closures",
+    "starts_epoch_silently",
     "step_of_piece",
     "training_loaders",
     "unscales_by_itself",
@@ -203,15 +205,30 @@ def training_loaders(trainer: Trainer) -> list[Any]:
     return list(loop._combined_loader.flattened)
 
 
-def renumber_epoch(trainer: Trainer, *, scale: float) -> None:
+def loader_states(checkpoint: Mapping[str, Any]) -> list[Any]:
+    """Where the training loaders were that can say so; Lightning forgets it once it has told them."""
+    states: list[Any] = checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", [])
+    return list(states)
+
+
+def starts_epoch_silently(trainer: Trainer) -> bool:
+    """Whether an epoch begins now without ``on_train_epoch_start``: resumed from the very end of the one before."""
+    loop: Any = trainer.fit_loop
+    at_the_end = loop.epoch_loop.batch_progress.is_last_batch and loop.epoch_loop.batch_progress.current.ready > 0
+    # Lightning before 2.6 knows no such resumption.
+    return bool(at_the_end and getattr(loop.epoch_loop, "restarted_on_train_batch_end", False))
+
+
+def renumber_epoch(trainer: Trainer, *, scale: float, states: Sequence[Any] = ()) -> None:
     """Let Lightning count an epoch's batches again, between two epochs, after its one loader's length has changed.
 
     Limits and validation intervals that were given as a number of batches stand for so many samples: they are scaled.
-    As Lightning makes the next epoch's iterator before the first epoch and in a resumed run, it is made again there.
+    In the first epoch of a run, resumed or not, Lightning has made the iterator already: it is made again.
 
     Args:
         trainer: The trainer.
         scale: The loader's original batch size over the new one.
+        states: What ``loader_states`` gave, in a run that is resumed.
     """
     loop: Any = trainer.fit_loop
     combined = loop._combined_loader
@@ -227,11 +244,6 @@ def renumber_epoch(trainer: Trainer, *, scale: float) -> None:
         trainer.val_check_batch = max(1, int(batches * interval))
     # Lightning before 2.6 has no is_resuming and asks its loop only.
     if trainer.current_epoch == 0 or getattr(loop, "is_resuming", False) or loop.epoch_loop.restarting:
-        _iterate_again(loop)
-
-
-def _iterate_again(loop: Any) -> None:
-    for loader in loop._combined_loader.flattened:
-        if hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict"):
-            loader.load_state_dict(loader.state_dict())  # else it would start its epoch from the beginning
-    iter(loop._data_fetcher)
+        if loop.restarting:
+            combined._load_state_dicts(list(states))
+        iter(loop._data_fetcher)

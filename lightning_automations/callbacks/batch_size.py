@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_automations.callbacks.base import AutomationCallback
-from lightning_automations.callbacks.loader_batch import LoaderBatch, growth_obstacle, rate_factor
+from lightning_automations.callbacks.loader_batch import LoaderBatch, given_batch_size, growth_obstacle, rate_factor
 from lightning_automations.callbacks.memory_period import MemoryPeriod
 from lightning_automations.callbacks.ranks import Across
 from lightning_automations.callbacks.survival import Survival, obstacle, watch_errors
 from lightning_automations.core.batch_size import BatchSizeBrain, BatchSizeSettings
 from lightning_automations.core.events import Event, EventKind
+from lightning_automations.lightning_internals import loader_states, starts_epoch_silently
 from lightning_automations.probes.memory import MemoryProbe, memory_probe
 from lightning_automations.probes.out_of_memory import free_cached_memory
 from lightning_automations.probes.splitting import BatchReader
 
 __all__ = ["DynamicBatchSizeOptimizer"]
-
-log = logging.getLogger(__name__)
 
 
 class DynamicBatchSizeOptimizer(AutomationCallback):
@@ -75,11 +73,7 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
 
     settings_class = BatchSizeSettings
     metrics_name = "dynamic_batch_size_optimizer"
-    across: ClassVar[Mapping[str, Across]] = {
-        "samples": Across.MAX,
-        "batch": Across.MAX,
-        "peak_share": Across.MAX,
-    }
+    across: ClassVar[Mapping[str, Across]] = dict.fromkeys(("samples", "batch", "peak_share"), Across.MAX)
 
     brain: BatchSizeBrain
     settings: BatchSizeSettings
@@ -89,12 +83,12 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
     _reader: BatchReader | None
     _loader: LoaderBatch | None
     _may_grow: bool
+    _loader_states: Sequence[Any] = ()
     _undo: Callable[[], None]
     # Kept in checkpoints.
     _period: MemoryPeriod
     _batch: int | None
     _memory_share: float
-    _warned: bool
 
     def make_brain(self, settings: BatchSizeSettings) -> BatchSizeBrain:
         return BatchSizeBrain(settings)
@@ -108,7 +102,7 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
             self.note(trainer, f"stays out of this run, also if memory runs out: {why}")
             return
         self._loader = self._growing_loader(trainer)
-        self._reader = BatchReader(expected=self._loader.current if self._loader is not None else None)
+        self._reader = BatchReader(expected=given_batch_size(trainer))
         self._period.probe = self._make_probe(self._device)
         if self._period.probe is not None:
             self.brain.start(self._period.probe.read().peak_share)
@@ -117,20 +111,31 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
             self._undo = watch_errors(trainer, lambda error: self._would_have_survived(trainer, error))
         else:
             self._take_up_growth(trainer)
-            self._survival = Survival(trainer, pl_module, policy=self, reader=self._reader, guarded=self._guarded)
-            self._undo = self._survival.remove
+            survival = Survival(trainer, pl_module, policy=self, reader=self._reader, guarded=self._guarded)
+            self._undo = survival.remove
+        if starts_epoch_silently(trainer):
+            self._consider_growth(trainer)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._loader_states = loader_states(checkpoint)
 
     def end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._undo()
         if self._loader is not None:
             self._loader.put_back()
+        self._loader_states = ()
         self._bind_nothing()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.awake and self._loader is not None and not self.settings.dry_run:
+        if self._loader is None:
+            return
+        before = self._loader.current
+        if not self.settings.dry_run:
             self._guarded(trainer, self._take_up_growth, trainer)
-        if self.active and self._loader is not None and self._may_grow:
-            self._guarded(trainer, self._consider_growth, trainer, pl_module, self._loader)
+        if self.active:
+            self._guarded(trainer, self._consider_growth, trainer)
+        if self._loader.current != before:
+            self._loader.tell_progress_bar(pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.active:
@@ -178,28 +183,20 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
         """Samples per piece for a batch of so many."""
         return self.brain.piece_size(samples)
 
-    def next_size(self, failed: int, samples: int) -> int | None:
+    def next_size(self, trainer: Trainer, failed: int, samples: int) -> int | None:
         """The next smaller size after pieces of ``failed`` samples ran out of memory; None: there is none."""
-        trainer = self._survival.trainer
         adjustment = self.brain.recover(
             step=trainer.global_step, epoch=trainer.current_epoch, failed=failed, samples=samples
         )
         if adjustment is None:
             return None
         self.recover(trainer, adjustment, lambda: None)
-        return self.brain.piece_size(failed)
+        return self.brain.piece_size(samples)
 
     def went_well(self, size: int, samples: int) -> None:
         """A batch was run in pieces of this size."""
         self.brain.went_well(size)
         self._saw(size, samples)
-        if size < samples and not self._warned and self._survival.has_batch_normalization():
-            self._warned = True
-            log.warning(
-                "%s: batches are run in pieces and the module uses batch normalization, which sees one piece at a "
-                "time. Its statistics differ from those of whole batches.",
-                self.name,
-            )
 
     # What is logged and saved ----------------------------------------------------------------------------------------
 
@@ -217,7 +214,6 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
     def load_extra_state(self, state: Mapping[str, Any]) -> None:
         self._period = MemoryPeriod()
         self._bind_nothing()
-        self._warned = False
         self._batch = None
         self._memory_share = math.nan
         if state:
@@ -235,7 +231,7 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
         self._undo = _nothing
 
     def _saw(self, size: int, samples: int) -> None:
-        self._batch = samples if self._loader is None else self._loader.current
+        self._batch = max(self._batch or 0, samples)
         self._period.saw(size, samples)
 
     def _forget_peak(self) -> None:
@@ -250,16 +246,13 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
 
     def _growing_loader(self, trainer: Trainer) -> LoaderBatch | None:
         """The loader, where its batch can be changed at all; whether it may grow in this run."""
-        wanted = self.settings.effective_batch == "grow"
-        if self._device.type == "cpu" and "effective_batch" not in self._written:
-            wanted = False
+        written = "effective_batch" in self._written or self._device.type != "cpu"
+        wanted = written and self.settings.effective_batch == "grow"
         why = growth_obstacle(trainer)
-        if why is None:
-            self._may_grow = wanted
-            return LoaderBatch(trainer)
-        if wanted:
+        if why is not None and wanted:
             self.note(trainer, f"the loader's batch is left as it is: {why}")
-        return None
+        self._may_grow = wanted
+        return LoaderBatch(trainer, states=self._loader_states) if why is None else None
 
     def _take_up_growth(self, trainer: Trainer) -> None:
         """A resumed run, and a loader that was made anew, go on with the size that was reached."""
@@ -267,7 +260,10 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
         if self._loader is not None and grown is not None and grown > self._loader.current:
             self._resize(trainer, self._loader, grown)
 
-    def _consider_growth(self, trainer: Trainer, pl_module: LightningModule, loader: LoaderBatch) -> None:
+    def _consider_growth(self, trainer: Trainer) -> None:
+        loader = self._loader
+        if loader is None or not self._may_grow:
+            return
         before = loader.current
         adjustment = self.brain.grow(
             step=trainer.global_step, epoch=trainer.current_epoch, batch=before, most=loader.most
@@ -277,7 +273,6 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
 
         def apply() -> None:
             self._resize(trainer, loader, int(str(adjustment.new)))
-            loader.tell_progress_bars(pl_module)
             self._forget_peak()
             ratio = loader.current / before
             event = Event(kind=EventKind.BATCH_CHANGED, step=trainer.global_step, ratio=ratio)

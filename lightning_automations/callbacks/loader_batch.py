@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from lightning_automations.lightning_internals import renumber_epoch, training_loaders
 
-__all__ = ["LoaderBatch", "growth_obstacle", "rate_factor"]
+__all__ = ["LoaderBatch", "given_batch_size", "growth_obstacle", "rate_factor"]
 
 HORIZONS = ("total_steps", "T_max", "total_iters")
 """Attributes in which torch's schedulers keep their length."""
 SAME_LENGTH = 0.1
 """Relative difference up to which a schedule counts as one that was made for the whole run."""
+
+
+def given_batch_size(trainer: Trainer) -> int | None:
+    """Samples per batch as the one training loader says it, or None where it does not."""
+    loaders = training_loaders(trainer)
+    size = getattr(loaders[0], "batch_size", None) if len(loaders) == 1 else None
+    return size if isinstance(size, int) else None
 
 
 def growth_obstacle(trainer: Trainer) -> str | None:
@@ -56,10 +63,12 @@ class LoaderBatch:
 
     Args:
         trainer: The trainer, whose training loader may grow.
+        states: Where the loader was when the checkpoint was saved that the run goes on from.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Trainer, *, states: Sequence[Any] = ()) -> None:
         self._trainer = trainer
+        self._states = states
         self.original = self.current
 
     @property
@@ -80,15 +89,13 @@ class LoaderBatch:
     def resize(self, samples: int) -> None:
         """Let the epoch that starts now, and all after it, have batches of so many samples."""
         self._sampler.batch_size = samples
-        renumber_epoch(self._trainer, scale=self.original / samples)
+        renumber_epoch(self._trainer, scale=self.original / samples, states=self._states)
 
-    def tell_progress_bars(self, module: LightningModule) -> None:
-        """Let progress bars that have read the number of batches of this epoch read it again."""
-        for callback in self._trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, ProgressBar) or type(callback).__module__.startswith(
-                "pytorch_lightning.callbacks.progress"
-            ):
-                callback.on_train_epoch_start(self._trainer, module)
+    def tell_progress_bar(self, module: LightningModule) -> None:
+        """Let a progress bar that has read the number of batches of this epoch read it again."""
+        bar: Any = self._trainer.progress_bar_callback
+        if bar is not None:
+            bar.on_train_epoch_start(self._trainer, module)
 
     def put_back(self) -> None:
         """Leave the user's loader as it was given."""

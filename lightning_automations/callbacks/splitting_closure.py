@@ -84,7 +84,7 @@ class SplittingClosure:
             result, error = self._try(layout, size, kept[1])
             if error is None:
                 if layout is not None and size is not None:
-                    survival.policy.went_well(size, layout.samples)
+                    survival.went_well(size, layout.samples)
                 return result
             # Outside of the except block, where the error's frames no longer hold the tensors of the try.
             release(error)
@@ -126,7 +126,7 @@ class SplittingClosure:
     @torch.enable_grad()
     def _in_pieces(self, layout: Layout, size: int, logged: LoggedResults) -> Any:
         batch = self._keywords["batch"]
-        bounds = [(start, min(start + size, layout.samples)) for start in range(0, layout.samples, size)]
+        bounds = _bounds(layout.samples, size)
         pieces = [layout.piece(batch, start, stop) for start, stop in bounds]
         shares, factors = self._survival.weights(pieces, [stop - start for start, stop in bounds])
         outputs = _Outputs()
@@ -170,6 +170,15 @@ class SplittingClosure:
         self._beyond_recall = True
         if self._gradients_taken:
             self._gradients.merge()
+
+
+def _bounds(samples: int, size: int) -> list[tuple[int, int]]:
+    """As few pieces of at most ``size`` samples as possible, as even as possible.
+
+    A remainder of one sample would be a batch that batch normalization refuses.
+    """
+    count = -(-samples // size)
+    return [(place * samples // count, (place + 1) * samples // count) for place in range(count)]
 
 
 class _Outputs:

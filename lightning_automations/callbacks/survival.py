@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from lightning_automations.probes.splitting import BatchReader, Layout
 
 __all__ = ["SplitPolicy", "Survival", "obstacle", "watch_errors"]
 
+log = logging.getLogger(__name__)
+
 _BATCH_NORMALIZATION = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -28,7 +31,7 @@ class SplitPolicy(Protocol):
     def piece_size(self, samples: int) -> int:
         """Samples per piece for a batch of so many."""
 
-    def next_size(self, failed: int, samples: int) -> int | None:
+    def next_size(self, trainer: Trainer, failed: int, samples: int) -> int | None:
         """What to try after pieces of ``failed`` samples ran out of memory; None: nothing is left to try."""
 
     def went_well(self, size: int, samples: int) -> None:
@@ -105,6 +108,7 @@ class Survival:
         self._metrics = ModuleMetrics(module)
         self._current: SplittingClosure | None = None
         self._broken = False
+        self._warned = False
         self._removals = [
             replace_closures(
                 trainer, lambda closure, keywords, optimizer: SplittingClosure(self, closure, keywords, optimizer)
@@ -117,10 +121,6 @@ class Survival:
         for removal in self._removals:
             removal()
         self._removals = []
-
-    def has_batch_normalization(self) -> bool:
-        """Whether pieces are normalized by other statistics than the whole batch."""
-        return any(isinstance(child, _BATCH_NORMALIZATION) and child.training for child in self._module.modules())
 
     # Asked by the closure --------------------------------------------------------------------------------------------
 
@@ -146,6 +146,17 @@ class Survival:
         self._buffers.put_back()
         self._metrics.put_back()
 
+    def went_well(self, size: int, samples: int) -> None:
+        """A batch was run in pieces of this size; warns once where batch normalization has seen them."""
+        self.policy.went_well(size, samples)
+        if size < samples and not self._warned:
+            self._warned = True
+            if any(isinstance(child, _BATCH_NORMALIZATION) and child.training for child in self._module.modules()):
+                log.warning(
+                    "Batches are run in pieces, and the module uses batch normalization, which sees one piece at a "
+                    "time: its statistics differ from those of whole batches."
+                )
+
     def weights(self, pieces: Sequence[Any], samples: Sequence[int]) -> tuple[list[float], list[float]]:
         """Each piece's share of the batch, and the factor of its loss."""
         weigh = getattr(self._module, "batch_weight", None)
@@ -166,7 +177,7 @@ class Survival:
         if layout is None or size is None:
             error.args = (f"{error}\nThis batch cannot be split: its number of samples is not clear from its tensors.",)
             raise error
-        smaller: int | None = self._guarded(self.trainer, self.policy.next_size, size, layout.samples)
+        smaller: int | None = self._guarded(self.trainer, self.policy.next_size, self.trainer, size, layout.samples)
         if smaller is None:
             error.args = (f"{error}\nThe batch of {layout.samples} samples was also tried in pieces, down to {size}.",)
             raise error

@@ -118,9 +118,9 @@ class BatchSizeBrain:
             self.state.baseline = share
 
     def piece_size(self, samples: int) -> int:
-        """Samples to run at once of a batch of so many."""
+        """Samples in the largest piece of a batch of so many; pieces are as few and as even as possible."""
         micro_batch = self.state.micro_batch
-        return samples if micro_batch is None else min(micro_batch, samples)
+        return samples if micro_batch is None else _largest_piece(samples, micro_batch)
 
     def went_well(self, size: int) -> None:
         """Pieces of this size were run."""
@@ -179,6 +179,8 @@ class BatchSizeBrain:
             most: Samples in an epoch.
         """
         state = self.state
+        if state.loader_batch is not None and batch < state.loader_batch:
+            return None  # a dry run: what it decided was not carried out
         if not state.samples or state.samples[-1] != batch or state.seen == 0 or self.piece_size(batch) < batch:
             return None
         line = self._line(batch)
@@ -207,7 +209,7 @@ class BatchSizeBrain:
         if line is None or not self._below_band(line):
             return None
         size = int(min(self._sizes_within_band(line), self._lowest_excess() - 1, batch))
-        if size < LEAST_GROWTH * line.samples:
+        if _largest_piece(batch, size) < LEAST_GROWTH * line.samples:
             return None
         return self._resize(step, epoch, line, size, Reason.MEMORY_BELOW_TARGET)
 
@@ -278,3 +280,9 @@ class BatchSizeBrain:
             reason=reason,
             evidence=evidence,
         )
+
+
+def _largest_piece(samples: int, size: int) -> int:
+    """Samples in the largest of the fewest even pieces that have at most ``size``."""
+    pieces = math.ceil(samples / size)
+    return math.ceil(samples / pieces)

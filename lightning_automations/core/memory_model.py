@@ -9,6 +9,9 @@ from statistics import median
 
 __all__ = ["MemoryLine", "line_through", "slope_of", "smallest_above"]
 
+ROUNDING = 1e-6
+"""Samples by which a size may miss a whole number through the rounding of its computation."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryLine:
@@ -35,7 +38,7 @@ class MemoryLine:
         room = share - self.share
         if self.slope == 0:
             return math.inf if room >= 0 else -math.inf
-        return math.floor(self.samples + room / self.slope)
+        return math.floor(self.samples + room / self.slope + ROUNDING)
 
 
 def slope_of(samples: Sequence[int], shares: Sequence[float], *, baseline: float) -> float:
