@@ -26,7 +26,7 @@ def run_demo(config: Path | None = None, fast: bool = False, output: Path | None
     Args:
         config: YAML file with the automations; None: the example that comes with the package.
         fast: End in about 20 seconds, with a run too short for more than a first impression.
-        output: Folder for journal, metrics and picture, new or empty; None: a new one under ``demo_runs``.
+        output: Folder for journal, metrics and picture, new or empty; None: a new one under ``runs``.
 
     Returns:
         The exit status: 0, or 2 when the demo could not start and said why.

@@ -28,7 +28,8 @@ class _ResidualBlock(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        return features + self.body(features)
+        changes: Tensor = self.body(features)
+        return features + changes
 
 
 class UpscalingNetwork(nn.Module):
@@ -48,8 +49,8 @@ class UpscalingNetwork(nn.Module):
         self.head = nn.Conv2d(3, channels, kernel_size=3, padding=1)
         self.body = nn.Sequential(*(_ResidualBlock(channels) for _ in range(blocks)))
         self.tail = nn.Conv2d(channels, 3 * SCALE**2, kernel_size=3, padding=1)
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)
+        for parameter in self.tail.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, low: Tensor) -> Tensor:
         details = functional.pixel_shuffle(self.tail(self.body(self.head(low))), SCALE)
@@ -77,6 +78,11 @@ class _Judge(nn.Module):
         self.psnr = PeakSignalNoiseRatio(data_range=1.0, dim=(1, 2, 3))
         self.ssim = StructuralSimilarityIndexMeasure(data_range=1.0)
 
+    def quality(self) -> Quality:
+        """The mean over everything that was added."""
+        values = {"psnr": self.psnr.compute(), "ssim": self.ssim.compute()}
+        return Quality(**{name: torch.as_tensor(value).item() for name, value in values.items()})
+
     def update(self, upscaled: Tensor, high: Tensor) -> None:
         """Add a batch. What lies outside the range of an image is cut off, as saving it would do."""
         shown = upscaled.clamp(0, 1)
@@ -97,7 +103,7 @@ def measure(upscale: Callable[[Tensor], Tensor], pairs: Iterable[ImagePair]) -> 
     judge = _Judge()
     for pair in pairs:
         judge.update(upscale(pair.low[None]), pair.high[None])
-    return Quality(psnr=judge.psnr.compute().item(), ssim=judge.ssim.compute().item())
+    return judge.quality()
 
 
 class SuperResolution(LightningModule):
@@ -115,7 +121,8 @@ class SuperResolution(LightningModule):
         self.judge = _Judge()
 
     def forward(self, low: Tensor) -> Tensor:
-        return self.network(low)
+        upscaled: Tensor = self.network(low)
+        return upscaled
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         low, high = batch

@@ -128,7 +128,9 @@ class RandomCrops(Dataset[tuple[Tensor, Tensor]]):
         self._low_side = crop_pixels // SCALE
         self._columns = [pair.low.shape[2] - self._low_side + 1 for pair in pairs]
         rows = [pair.low.shape[1] - self._low_side + 1 for pair in pairs]
-        sizes = torch.tensor([height * width * _ORIENTATIONS for height, width in zip(rows, self._columns)])
+        sizes = torch.tensor(
+            [height * width * _ORIENTATIONS for height, width in zip(rows, self._columns, strict=True)]
+        )
         self._ends = sizes.cumsum(0)
 
     def __len__(self) -> int:

@@ -35,6 +35,10 @@ from lightning_automations.factory import build_callbacks
 
 __all__ = ["FAST", "FULL", "Recipe", "example_config", "run"]
 
+_LIGHTNING_LOGGERS = ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric")
+"""The loggers of both namespaces: the one that was imported last prints for both."""
+_WIDTH_OF_FILES = 100
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -53,8 +57,8 @@ class Recipe:
 
     epochs: int
     crops_per_epoch: int
-    batch_size: int = 16
-    learning_rate: float = 6e-3
+    batch_size: int = 4
+    learning_rate: float = 3e-3
     crop_pixels: int = 48
     channels: int = 16
     blocks: int = 4
@@ -66,8 +70,8 @@ class Recipe:
         return self.epochs * self.crops_per_epoch
 
 
-FULL = Recipe(epochs=24, crops_per_epoch=16 * 64)
-FAST = Recipe(epochs=4, crops_per_epoch=16 * 40)
+FULL = Recipe(epochs=24, crops_per_epoch=1024)
+FAST = Recipe(epochs=2, crops_per_epoch=1024)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,14 +93,14 @@ def run(config: Path | None, recipe: Recipe, output: Path | None) -> None:
     Args:
         config: YAML file with the automations; None: the example that comes with the package.
         recipe: How to train.
-        output: Folder for the results; None: a new one under ``demo_runs``.
+        output: Folder for the results; None: a new one under ``runs``.
 
     Raises:
         ConfigError: If the file cannot be used. Nothing is trained then, except where the file names a metric that
             turns out not to be logged.
     """
     automations = build_callbacks(config if config is not None else example_config())
-    folder = output if output is not None else Path("demo_runs") / time.strftime("%Y%m%d-%H%M%S")
+    folder = output if output is not None else _new_folder(Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S"))
     setting = _prepare(recipe, folder)
     setting.console.print(summary.introduction(TRAINING, VALIDATION, setting.bicubic), highlight=False)
 
@@ -123,6 +127,24 @@ def example_config() -> Path:
     return installed if installed.exists() else package.parent / relative
 
 
+def _new_folder(wanted: Path) -> Path:
+    """A folder of this name, or of this name and a number where another demo took it in the same second."""
+    folder, number = wanted, 1
+    while not _created(folder):
+        number += 1
+        folder = wanted.with_name(f"{wanted.name}-{number}")
+    return folder
+
+
+def _created(folder: Path) -> bool:
+    """Whether the folder was made here and now, which two programs cannot both be told of the same one."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True
+
+
 def _prepare(recipe: Recipe, folder: Path) -> _Setting:
     # Two threads on two cores that other programs use, too, wait for each other most of the time: a run took 81 s
     # instead of 10 s.
@@ -136,7 +158,7 @@ def _prepare(recipe: Recipe, folder: Path) -> _Setting:
         bicubic=measure(upscale_bicubic, unseen),
         network=UpscalingNetwork(channels=recipe.channels, blocks=recipe.blocks),
         folder=folder,
-        console=Console(),
+        console=_console(),
     )
 
 
@@ -169,10 +191,16 @@ def _train(setting: _Setting, title: str, callbacks: list[Callback]) -> tuple[Su
     return module, report.validations
 
 
+def _console() -> Console:
+    """The terminal as it is; in a file or a pipe, wide enough for the tables."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_WIDTH_OF_FILES)
+
+
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Leave the screen to the demo, and put everything back behind it."""
-    levels = {name: logging.getLogger(name).level for name in ("lightning", "lightning.pytorch", "lightning.fabric")}
+    levels = {name: logging.getLogger(name).level for name in _LIGHTNING_LOGGERS}
     with warnings.catch_warnings():
         # Cutting a crop takes less time than handing it over from another process.
         warnings.filterwarnings("ignore", message="The '.*' does not have many workers")

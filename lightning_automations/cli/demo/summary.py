@@ -68,16 +68,16 @@ def introduction(training: Sequence[Photograph], validation: Sequence[Photograph
 
 def adjustments_table(adjustments: Iterable[Adjustment]) -> Table:
     """Every adjustment in the order of the steps."""
-    table = Table(title="What the automations did", box=box.SIMPLE_HEAD)
+    table = Table(title="What the automations did", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("step", justify="right")
-    for column in ("automation", "parameter"):
-        table.add_column(column)
+    table.add_column("automation", no_wrap=True)
+    table.add_column("parameter", no_wrap=True)
     for column in ("from", "to"):
         table.add_column(column, justify="right")
     table.add_column("why")
     for change in sorted(adjustments, key=lambda change: change.step):
-        values = (change.automation, change.parameter, _short(change.old), _short(change.new), _why(change))
-        table.add_row(str(change.step), *values)
+        values = (change.automation, change.parameter, _short(change.old), _short(change.new))
+        table.add_row(str(change.step), *values, str(change.reason).replace("_", " "))
     return table
 
 
@@ -97,7 +97,7 @@ def quality_table(comparison: Comparison) -> Table:
     same, end = comparison.plain_same_samples, comparison.plain_end
     add("without automations", same.quality, same)
     if comparison.stopped_early:
-        add("without automations, to the end", end.quality, end)
+        add("  the same, to its end", end.quality, end)
     add("with automations", comparison.ours, comparison.ours_end)
     return table
 
@@ -137,7 +137,11 @@ def show(console: Console, comparison: Comparison, adjustments: Sequence[Adjustm
         folder: Where the results are.
     """
     console.print()
-    console.print(adjustments_table(adjustments) if adjustments else "The automations changed nothing.\n")
+    if adjustments:
+        console.print(adjustments_table(adjustments))
+        console.print("The numbers behind each decision are in the lines above and in the journal, automations.jsonl.")
+    else:
+        console.print("The automations changed nothing.")
     console.print(quality_table(comparison))
     console.print(verdict(comparison), highlight=False)
     console.print(saving(comparison), highlight=False)
@@ -148,12 +152,6 @@ def show(console: Console, comparison: Comparison, adjustments: Sequence[Adjustm
 
 def _names(photographs: Iterable[Photograph]) -> str:
     return ", ".join(photograph.name for photograph in photographs)
-
-
-def _why(change: Adjustment) -> str:
-    numbers = ", ".join(f"{name} {_short(value)}" for name, value in change.evidence.items())
-    reason = str(change.reason).replace("_", " ")
-    return f"{reason}: {numbers}" if numbers else reason
 
 
 def _short(value: Value) -> str:
