@@ -16,11 +16,11 @@ from lightning_automations.lightning_internals import (
     step_of_piece,
 )
 from lightning_automations.probes.out_of_memory import free_cached_memory, is_out_of_memory, release
-from lightning_automations.probes.rewinding import GradientsAside, RandomStates
+from lightning_automations.probes.rewinding import GradientsAside
 from lightning_automations.probes.splitting import Layout
 
 if TYPE_CHECKING:
-    from lightning_automations.callbacks.survival import Survival
+    from lightning_automations.callbacks.survival import Preparation, Survival
 
 __all__ = ["SplittingClosure"]
 
@@ -74,14 +74,13 @@ class SplittingClosure:
 
     def _run(self) -> Any:
         survival = self._survival
-        kept = survival.keep()
-        if kept is None:
+        prepared = survival.prepare(self._keywords["batch"])
+        if prepared is None:
             return self._lightning.closure()
-        layout = survival.reader.layout(self._keywords["batch"])
-        size = survival.policy.piece_size(layout.samples) if layout is not None else None
+        layout, size = prepared.layout, prepared.size
         first: BaseException | None = None
         while True:
-            result, error = self._try(layout, size, kept[1])
+            result, error = self._try(layout, size, prepared.logged)
             if error is None:
                 if layout is not None and size is not None:
                     survival.went_well(size, layout.samples)
@@ -89,7 +88,7 @@ class SplittingClosure:
             # Outside of the except block, where the error's frames no longer hold the tensors of the try.
             release(error)
             first = first or error
-            self._put_back(*kept)
+            self._put_back(prepared)
             size = survival.next_size(first, size, layout)
 
     def _try(self, layout: Layout | None, size: int | None, logged: LoggedResults) -> tuple[Any, BaseException | None]:
@@ -102,15 +101,15 @@ class SplittingClosure:
                 raise
             return None, error
 
-    def _put_back(self, random_states: RandomStates, logged: LoggedResults) -> None:
+    def _put_back(self, prepared: Preparation) -> None:
         self._in_pieces_now = False
         if self._gradients_taken:
             self._gradients.put_back()
             self._gradients_taken = False
         free_cached_memory(self._survival.device)
         self._survival.put_back()
-        random_states.put_back()
-        logged.put_back()
+        prepared.random_states.put_back()
+        prepared.logged.put_back()
 
     # The two ways to run a batch -------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lightning.pytorch import LightningModule, Trainer
@@ -18,7 +19,7 @@ from lightning_automations.probes.out_of_memory import is_out_of_memory
 from lightning_automations.probes.rewinding import ModuleBuffers, ModuleMetrics, RandomStates
 from lightning_automations.probes.splitting import BatchReader, Layout
 
-__all__ = ["SplitPolicy", "Survival", "obstacle", "watch_errors"]
+__all__ = ["Preparation", "SplitPolicy", "Survival", "obstacle", "watch_errors"]
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,23 @@ class _WatchedClosure:
             raise
 
 
+@dataclass(kw_only=True)
+class Preparation:
+    """What is known before a step is run.
+
+    Args:
+        random_states: The random generators.
+        logged: What has been logged so far.
+        layout: How the batch can be cut; None: it cannot.
+        size: Samples per piece; None with the layout.
+    """
+
+    random_states: RandomStates
+    logged: LoggedResults
+    layout: Layout | None
+    size: int | None
+
+
 class Survival:
     """Replaces the closures of a fit by ones that split, until ``remove``.
 
@@ -133,13 +151,13 @@ class Survival:
         finally:
             self._current = None
 
-    def keep(self) -> tuple[RandomStates, LoggedResults] | None:
-        """Remember all that the step is about to change; None where that is not possible."""
+    def prepare(self, batch: Any) -> Preparation | None:
+        """Remember all that the step is about to change; None where that is not possible any more."""
         if self._broken:
             return None
-        kept: tuple[RandomStates, LoggedResults] | None = self._guarded(self.trainer, self._keep)
-        self._broken = kept is None
-        return kept
+        prepared: Preparation | None = self._guarded(self.trainer, self._prepare, batch)
+        self._broken = prepared is None
+        return prepared
 
     def put_back(self) -> None:
         """Put back what belongs to the module."""
@@ -148,7 +166,7 @@ class Survival:
 
     def went_well(self, size: int, samples: int) -> None:
         """A batch was run in pieces of this size; warns once where batch normalization has seen them."""
-        self.policy.went_well(size, samples)
+        self._guarded(self.trainer, self.policy.went_well, size, samples)
         if size < samples and not self._warned:
             self._warned = True
             if any(isinstance(child, _BATCH_NORMALIZATION) and child.training for child in self._module.modules()):
@@ -189,10 +207,16 @@ class Survival:
 
     # Inside ----------------------------------------------------------------------------------------------------------
 
-    def _keep(self) -> tuple[RandomStates, LoggedResults]:
+    def _prepare(self, batch: Any) -> Preparation:
         self._buffers.keep()
         self._metrics.keep()
-        return RandomStates(self.device), LoggedResults(self.trainer)
+        layout = self.reader.layout(batch)
+        return Preparation(
+            random_states=RandomStates(self.device),
+            logged=LoggedResults(self.trainer),
+            layout=layout,
+            size=self.policy.piece_size(layout.samples) if layout is not None else None,
+        )
 
     def _hold_back_hooks(self) -> Callable[[], None]:
         precision: Any = self.trainer.strategy.precision_plugin

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from lightning_automations.core.batch_size_state import BatchSizeState
 from lightning_automations.core.decision import Adjustment, Reason
 from lightning_automations.core.errors import Problem
-from lightning_automations.core.memory_model import MemoryLine, line_through, smallest_above
+from lightning_automations.core.memory_model import MemoryLine, level_shift, line_through, smallest_above
 from lightning_automations.core.settings import AutomationSettings
 from lightning_automations.core.state import dumped, restored
 from lightning_automations.core.statistics import pushed
@@ -25,6 +25,8 @@ CALM_DECISIONS = 10
 MOST_CLIMBS = 3
 LEAST_GROWTH = 1.05
 """Smaller steps up are left alone: they gain nothing, and noise alone would cause them."""
+LEAST_SHIFT = 0.02
+"""Share of the memory up to which a difference between two observations of one size is noise at any margin."""
 OBSERVATIONS_JUDGED = 5
 """Observations since the last change whose median is judged: one reading that stands out changes nothing."""
 
@@ -159,6 +161,7 @@ class BatchSizeBrain:
         if not math.isnan(share):
             state.samples = (*state.samples, samples)[-self.settings.vram_history_size :]
             state.shares = pushed(state.shares, share, size=self.settings.vram_history_size)
+            self._follow_the_others()
         if samples != self.piece_size(batch):
             return None  # the last change has not been seen at work
         state.seen += 1
@@ -195,6 +198,15 @@ class BatchSizeBrain:
         )
 
     # Inside ----------------------------------------------------------------------------------------------------------
+
+    def _follow_the_others(self) -> None:
+        """Where all else in memory has changed, let what was observed before stand as if it had been so then."""
+        state = self.state
+        tolerance = max(self.settings.safety_margin, LEAST_SHIFT)
+        shift = level_shift(state.samples, state.shares, tolerance=tolerance)
+        if shift != 0.0:
+            state.shares = (*(share + shift for share in state.shares[:-2]), *state.shares[-2:])
+            state.baseline += shift
 
     def _shrink(self, step: int, epoch: int, line: MemoryLine, batch: int) -> Adjustment | None:
         lowest = self.settings.min_batch_size

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-__all__ = ["MemoryLine", "line_through", "slope_of", "smallest_above"]
+__all__ = ["MemoryLine", "level_shift", "line_through", "slope_of", "smallest_above"]
 
 ROUNDING = 1e-6
 """Samples by which a size may miss a whole number through the rounding of its computation."""
@@ -87,3 +87,24 @@ def line_through(
 def smallest_above(samples: Sequence[int], shares: Sequence[float], *, share: float) -> float:
     """The smallest size that was observed above a share; infinite where none was."""
     return min((size for size, peak in zip(samples, shares, strict=True) if peak > share), default=math.inf)
+
+
+def level_shift(samples: Sequence[int], shares: Sequence[float], *, tolerance: float) -> float:
+    """By how much all else in memory has changed before the last two observations, as a share of the memory; else 0.
+
+    Two in a row at one size that leave the earlier ones of that size by more than the tolerance, to the same side: a
+    neighbour has come or gone. One alone may be noise.
+
+    Args:
+        samples: Sizes that were measured, oldest first.
+        shares: Their peaks.
+        tolerance: Differences up to this are noise.
+    """
+    earlier = [share for size, share in zip(samples[:-2], shares[:-2], strict=True) if size == samples[-1]]
+    if not earlier or samples[-1] != samples[-2]:
+        return 0.0
+    usual = median(earlier)
+    differences = [share - usual for share in shares[-2:]]
+    if min(differences) > tolerance or max(differences) < -tolerance:
+        return median(differences)
+    return 0.0
