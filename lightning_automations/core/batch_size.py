@@ -23,6 +23,8 @@ __all__ = ["BatchSizeBrain", "BatchSizeFallback", "BatchSizeSettings"]
 CALM_DECISIONS = 10
 """Decisions without an error before a size between the one in use and the one that failed is tried."""
 MOST_CLIMBS = 3
+GROWTH_OBSERVATIONS = 3
+"""Observations of a loader's batch before it grows: a size far beyond those seen asks for a sure start."""
 LEAST_GROWTH = 1.05
 """Smaller steps up are left alone: they gain nothing, and noise alone would cause them."""
 LEAST_SHIFT = 0.02
@@ -170,7 +172,9 @@ class BatchSizeBrain:
             return self._shrink(step, epoch, line, batch)
         if state.micro_batch is None or state.micro_batch >= batch:
             return None
-        return self._climb(step, epoch, line) if state.ceiling is not None else self._widen(step, epoch, line, batch)
+        if state.ceiling is None:
+            return self._widen(step, epoch, line, batch)
+        return self._climb(step, epoch, line, size=(state.micro_batch + state.ceiling) // 2)
 
     def grow(self, *, step: int, epoch: int, batch: int, most: int) -> Adjustment | None:
         """One decision about the loader's batch, at the start of an epoch.
@@ -184,7 +188,7 @@ class BatchSizeBrain:
         state = self.state
         if state.loader_batch is not None and batch < state.loader_batch:
             return None  # a dry run: what it decided was not carried out
-        if not state.samples or state.samples[-1] != batch or state.seen == 0 or self.piece_size(batch) < batch:
+        if state.seen < GROWTH_OBSERVATIONS or state.samples[-1:] != (batch,) or self.piece_size(batch) < batch:
             return None
         line = self._line(batch)
         if line is None or not self._below_band(line):
@@ -213,8 +217,6 @@ class BatchSizeBrain:
         if line.share_at(lowest) > self.settings.target_vram_usage:
             return None  # what fills the memory is not the samples: pieces would cost time and gain nothing
         size = int(max(lowest, min(self._sizes_within_band(line), line.samples - 1)))
-        if size >= line.samples:
-            return None
         return self._resize(step, epoch, line, size, Reason.MEMORY_ABOVE_TARGET)
 
     def _widen(self, step: int, epoch: int, line: MemoryLine | None, batch: int) -> Adjustment | None:
@@ -225,15 +227,12 @@ class BatchSizeBrain:
             return None
         return self._resize(step, epoch, line, size, Reason.MEMORY_BELOW_TARGET)
 
-    def _climb(self, step: int, epoch: int, line: MemoryLine | None) -> Adjustment | None:
+    def _climb(self, step: int, epoch: int, line: MemoryLine | None, *, size: int) -> Adjustment | None:
         """After an error: half the way to the size that failed, seldom and at most a few times."""
         state = self.state
-        if state.micro_batch is None or state.ceiling is None:
+        if state.calm < CALM_DECISIONS or state.climbs >= MOST_CLIMBS or size == state.micro_batch:
             return None
-        if state.calm < CALM_DECISIONS or state.climbs >= MOST_CLIMBS:
-            return None
-        size = (state.micro_batch + state.ceiling) // 2
-        if size <= state.micro_batch or (line is not None and line.share_at(size) > self.settings.target_vram_usage):
+        if line is not None and line.share_at(size) > self.settings.target_vram_usage:
             return None
         state.climbs += 1
         state.calm = 0

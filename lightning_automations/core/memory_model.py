@@ -52,9 +52,10 @@ def slope_of(samples: Sequence[int], shares: Sequence[float], *, baseline: float
             small rather than too large. NaN: unknown.
     """
     # One value for each size keeps the pairs few and the sizes of equal weight.
-    peaks = {
-        size: median(share for other, share in zip(samples, shares, strict=True) if other == size) for size in samples
-    }
+    by_size: dict[int, list[float]] = {}
+    for size, share in zip(samples, shares, strict=True):
+        by_size.setdefault(size, []).append(share)
+    peaks = {size: median(values) for size, values in by_size.items()}
     if len(peaks) == 1 and not math.isnan(baseline):
         peaks[0] = baseline
     sizes = sorted(peaks)

@@ -1,0 +1,308 @@
+"""The decisions of BatchSizeBrain, from sequences of numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_automations.core.batch_size import BatchSizeBrain, BatchSizeSettings
+from lightning_automations.core.decision import Adjustment
+from lightning_automations.core.errors import ConfigError
+
+TARGET, MARGIN = 0.85, 0.05
+
+
+class Run:
+    """A run in a memory that a test makes up: decisions, then growth, at every observation."""
+
+    def __init__(self, share: Callable[[int], float], batch: int, *, grows: bool = True, **settings: Any) -> None:
+        self.brain = BatchSizeBrain(BatchSizeSettings(**{"max_batch_size": 1 << 20, **settings}))
+        self.share = share
+        self.batch = batch
+        self.grows = grows
+        self.step = 0
+        self.changes: list[Adjustment] = []
+        self.sizes: list[int] = []
+
+    @property
+    def size(self) -> int:
+        """Samples at once now."""
+        return self.brain.piece_size(self.batch)
+
+    def observe(self, times: int = 1) -> None:
+        """So many decisions."""
+        for _ in range(times):
+            self.step += 100
+            self.sizes.append(self.size)
+            self._keep(
+                self.brain.observe(
+                    step=self.step, epoch=0, samples=self.size, share=self.share(self.size), batch=self.batch
+                )
+            )
+            if self.grows:
+                grown = self.brain.grow(step=self.step, epoch=0, batch=self.batch, most=1 << 20)
+                self.batch = int(str(grown.new)) if grown is not None else self.batch
+                self._keep(grown)
+
+    def _keep(self, adjustment: Adjustment | None) -> None:
+        if adjustment is not None:
+            self.changes.append(adjustment)
+
+
+MEMORIES = [(0.2, 0.005, 8), (0.2, 0.005, 300), (0.5, 0.002, 8), (0.15, 0.01, 4), (0.7, 0.01, 64), (0.3, 0.0005, 64)]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.003])
+@pytest.mark.parametrize(("fixed", "per_sample", "batch"), MEMORIES)
+def test_the_band_is_reached_in_three_adjustments_and_kept(
+    fixed: float, per_sample: float, batch: int, noise: float
+) -> None:
+    """Straight to the predicted size; then rest."""
+    draw = random.Random(0)
+    run = Run(lambda size: fixed + per_sample * size + draw.gauss(0, noise), batch)
+    run.brain.start(fixed - 0.1)
+    run.observe(20)
+    reached = run.size
+    run.observe(1500)
+    assert 1 <= len(run.changes) <= 3
+    assert run.size == reached
+    # A batch is cut into even pieces: their size may miss the band from below, by the rounding to whole pieces.
+    pieces = math.ceil(run.batch / reached)
+    next_larger = math.ceil(run.batch / (pieces - 1)) if pieces > 1 else reached + 1
+    assert fixed + per_sample * reached <= TARGET
+    assert fixed + per_sample * next_larger > TARGET - MARGIN
+
+
+def test_loud_noise_makes_no_oscillation() -> None:
+    """Readings that vary by a fifth of the band: over 10,000 of them, a few changes and no more."""
+    draw = random.Random(1)
+    run = Run(lambda size: 0.2 + 0.005 * size + draw.gauss(0, 0.01), 8)
+    run.brain.start(0.1)
+    run.observe(10_000)
+    assert len(run.changes) <= 6
+
+
+def test_a_neighbour_that_comes_and_goes_is_followed() -> None:
+    """30 % taken by another process: pieces; given back: the whole batch again."""
+    taken = {"share": 0.0}
+    run = Run(lambda size: 0.2 + 0.01 * size + taken["share"], 60, grows=False)
+    run.brain.start(0.1)
+    run.observe(20)
+    assert run.changes == []
+    taken["share"] = 0.3
+    run.observe(20)
+    assert run.share(run.size) <= TARGET
+    assert run.size < 60
+    taken["share"] = 0.0
+    run.observe(20)
+    assert run.size == 60
+    assert len(run.changes) <= 4
+
+
+def test_more_memory_per_sample_is_followed() -> None:
+    """Longer sequences from some step on: another line, and a size that fits again."""
+    slope = {"value": 0.004}
+    run = Run(lambda size: 0.18 + slope["value"] * size, 160, grows=False)
+    run.brain.start(0.1)
+    run.observe(20)
+    slope["value"] = 0.008
+    run.observe(60)
+    assert run.size == 80  # two pieces; the batch of 160 as a whole would need 1.48 of the memory
+    assert run.share(run.size) <= TARGET
+    assert len(run.changes) <= 3
+
+
+def test_memory_that_is_full_of_other_things_is_no_reason_for_pieces() -> None:
+    """Where even the smallest piece is above the target, nothing would be gained."""
+    run = Run(lambda size: 0.9 + 0.0001 * size, 32)
+    run.brain.start(0.89)
+    run.observe(100)
+    assert run.changes == []
+
+
+def test_sizes_that_need_no_memory_grow_to_the_largest() -> None:
+    """A flat line says that every size fits; max_batch_size bounds it."""
+    run = Run(lambda size: 0.3, 8, max_batch_size=64)
+    run.brain.start(0.3)
+    run.observe(10)
+    assert [(item.parameter, item.old, item.new) for item in run.changes] == [("batch_size", 8, 64)]
+
+
+def test_growth_needs_an_observation_of_the_whole_batch() -> None:
+    """No growth before three readings, none on readings of another size, and none before it was seen at work."""
+    brain = BatchSizeBrain(BatchSizeSettings())
+    assert brain.grow(step=0, epoch=0, batch=8, most=1000) is None
+    brain.observe(step=1, epoch=0, samples=4, share=0.1, batch=8)
+    assert brain.grow(step=1, epoch=0, batch=8, most=1000) is None
+    for step in range(2, 5):
+        assert brain.grow(step=step, epoch=0, batch=8, most=1000) is None
+        brain.observe(step=step, epoch=0, samples=8, share=0.1, batch=8)
+    assert brain.grow(step=2, epoch=0, batch=8, most=1000) is not None
+    assert brain.grow(step=2, epoch=0, batch=8, most=1000) is None
+
+
+def test_a_resumed_run_keeps_the_memory_of_before_training() -> None:
+    """What was in use before the first part of the run stays the point of comparison."""
+    brain = BatchSizeBrain(BatchSizeSettings())
+    brain.start(0.1)
+    brain.start(0.6)
+    assert brain.state.baseline == 0.1
+
+
+def test_an_unknown_share_decides_nothing() -> None:
+    """Without readings there is no line."""
+    run = Run(lambda size: math.nan, 32)
+    run.brain.start(math.nan)
+    run.observe(50)
+    assert run.changes == []
+
+
+def test_an_error_halves_down_to_the_smallest_size() -> None:
+    """64, 32, ... , min_batch_size; below that there is nothing to try."""
+    brain = BatchSizeBrain(BatchSizeSettings(min_batch_size=3))
+    sizes, size = [], 20
+    while (change := brain.recover(step=5, epoch=1, failed=size, samples=20)) is not None:
+        size = int(str(change.new))
+        sizes.append(size)
+    assert sizes == [10, 5, 3]
+    assert brain.state.ceiling == 5
+    assert brain.piece_size(20) == 3
+
+
+def test_after_an_error_larger_sizes_are_tried_seldom() -> None:
+    """Half the way to the size that failed after ten calm decisions, three times at most."""
+    run = Run(lambda size: math.nan, 1000, grows=False)
+    run.brain.recover(step=0, epoch=0, failed=1000, samples=1000)
+    run.brain.recover(step=0, epoch=0, failed=500, samples=1000)
+    run.observe(100)
+    assert [(item.step, item.old, item.new) for item in run.changes] == [
+        (1000, 250, 375),
+        (2000, 375, 437),
+        (3000, 437, 468),
+    ]
+    assert {item.reason.value for item in run.changes} == {"no_error_since"}
+
+
+def test_no_larger_size_is_tried_where_memory_says_no() -> None:
+    """A climb whose prediction is above the target does not happen."""
+    run = Run(lambda size: 0.1 + 0.0029 * size, 1000, grows=False)
+    run.brain.start(0.1)
+    run.brain.recover(step=0, epoch=0, failed=500, samples=1000)
+    run.observe(100)
+    assert run.changes == []
+
+
+def test_the_fallback_holds_only_where_memory_demanded_pieces() -> None:
+    """Retired: the smaller of the fallback and the largest size that fit; whole batches stay whole."""
+    whole = BatchSizeBrain(BatchSizeSettings())
+    whole.retire()
+    assert whole.piece_size(512) == 512
+
+    cut = BatchSizeBrain(BatchSizeSettings(fallback={"batch_size": 16}))
+    cut.recover(step=0, epoch=0, failed=16, samples=16)
+    cut.went_well(8)
+    cut.retire()
+    assert cut.piece_size(64) == 8
+
+    larger = BatchSizeBrain(BatchSizeSettings(fallback={"batch_size": 16}))
+    larger.recover(step=0, epoch=0, failed=128, samples=128)
+    larger.went_well(64)
+    larger.retire()
+    assert larger.piece_size(64) == 16
+
+    silent = BatchSizeBrain(BatchSizeSettings(fallback={}))
+    silent.recover(step=0, epoch=0, failed=16, samples=16)
+    silent.retire()
+    assert silent.piece_size(64) == 8
+
+
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("observe"), st.floats(0.0, 1.2)),
+        st.tuples(st.just("fails"), st.floats(0.0, 1.0)),
+        st.tuples(st.just("grow"), st.floats(0.0, 1.0)),
+    ),
+    max_size=60,
+)
+
+
+def play(brain: BatchSizeBrain, batch: int, events: list[tuple[str, float]], failed: list[int]) -> list[Any]:
+    """Feed a brain and check after each event that no size is chosen that failed before."""
+    seen: list[Any] = []
+    for step, (kind, number) in enumerate(events):
+        size = brain.piece_size(batch)
+        if kind == "observe":
+            seen.append(brain.observe(step=step, epoch=0, samples=size, share=number, batch=batch))
+            brain.went_well(size)
+        elif kind == "grow":
+            grown = brain.grow(step=step, epoch=0, batch=batch, most=4096)
+            batch = int(str(grown.new)) if grown is not None else batch
+            seen.append(grown)
+        elif size > brain.settings.min_batch_size:
+            failed.append(size)
+            seen.append(brain.recover(step=step, epoch=0, failed=size, samples=batch))
+        assert all(brain.piece_size(batch) < size for size in failed)
+        assert 1 <= brain.piece_size(batch) <= batch
+    return seen
+
+
+@given(EVENTS, st.integers(1, 300))
+def test_a_size_that_failed_is_never_chosen_again(events: list[tuple[str, float]], batch: int) -> None:
+    """Whatever is read and whatever fails: sizes stay below every failure, and within the batch."""
+    play(BatchSizeBrain(BatchSizeSettings(max_batch_size=2048)), batch, events, [])
+
+
+@given(EVENTS, EVENTS, st.integers(1, 300))
+def test_a_round_trip_of_the_state_gives_the_same_future(
+    before: list[tuple[str, float]], after: list[tuple[str, float]], batch: int
+) -> None:
+    """Through JSON at any point, the brain decides as if nothing had happened."""
+    first, second = (BatchSizeBrain(BatchSizeSettings(max_batch_size=2048)) for _ in range(2))
+    play(first, batch, before, [])
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    batch = first.state.loader_batch or batch
+    assert play(first, batch, after, []) == play(second, batch, after, [])
+
+
+def test_the_history_is_bounded() -> None:
+    """vram_history_size observations are kept, not more."""
+    run = Run(lambda size: 0.82, 32, vram_history_size=7)
+    run.observe(50)
+    assert len(run.brain.state.samples) == len(run.brain.state.shares) == 7
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"target_vram_usage": 0}, "target_vram_usage: expected a number above 0 and at most 1"),
+        ({"target_vram_usage": 1.1}, "target_vram_usage: expected a number above 0 and at most 1"),
+        ({"safety_margin": -0.1}, "safety_margin: expected a number at least 0"),
+        ({"safety_margin": 0.9}, "safety_margin: expected below target_vram_usage (0.85)"),
+        ({"adjustment_frequency": 0}, "adjustment_frequency: expected a whole number at least 1"),
+        ({"min_batch_size": 64}, "min_batch_size: expected at most max_batch_size (32)"),
+        ({"vram_history_size": 1}, "vram_history_size: expected a whole number at least 2"),
+        ({"effective_batch": "shrink"}, "effective_batch: expected one of 'grow', 'keep'"),
+        ({"lr_scaling": "cubic"}, "lr_scaling: expected one of 'auto', 'none', 'sqrt', 'linear'"),
+        ({"fallback": {"batch_size": 0}}, "fallback.batch_size: expected a whole number at least 1"),
+    ],
+)
+def test_wrong_settings_are_told(settings: dict[str, Any], message: str) -> None:
+    """Each bound has a message with the setting's name and what was expected."""
+    with pytest.raises(ConfigError) as caught:
+        BatchSizeSettings(**settings)
+    assert f"DynamicBatchSizeOptimizer.{message}" in str(caught.value)
+
+
+def test_the_defaults_are_those_of_the_seed() -> None:
+    """The values of the YAML that the project started from."""
+    settings = BatchSizeSettings()
+    assert (settings.target_vram_usage, settings.safety_margin, settings.adjustment_frequency) == (0.85, 0.05, 100)
+    assert (settings.min_batch_size, settings.max_batch_size, settings.vram_history_size) == (1, 32, 50)
+    assert (settings.max_adjustments, settings.fallback) == (20, {"batch_size": 16})
