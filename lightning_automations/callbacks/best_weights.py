@@ -64,7 +64,8 @@ def size_in_megabytes(module: LightningModule) -> float:
 
 def averages_weights(trainer: Trainer) -> bool:
     """Whether a callback overwrites the weights with an average of them when training ends."""
-    kinds = {kind.__name__ for callback in trainer.callbacks for kind in type(callback).__mro__}
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    kinds = {kind.__name__ for callback in callbacks for kind in type(callback).__mro__}
     return not _AVERAGING.isdisjoint(kinds)
 
 

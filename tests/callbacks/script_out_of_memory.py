@@ -66,7 +66,8 @@ def main(mode: str, folder: str) -> None:
     """Train and print the weights and what was logged."""
     torch.set_num_threads(1)
     module, loader = Denoiser().double(), DataLoader(data(), batch_size=64)
-    module.layers(torch.zeros(1, 1, SIDE, SIDE, dtype=torch.float64)).mean().backward()  # the libraries take their own memory
+    # Before the limit is set, so that what the libraries need for themselves is inside it.
+    module.layers(torch.zeros(1, 1, SIDE, SIDE, dtype=torch.float64)).mean().backward()
     module.zero_grad()
     callbacks = [DynamicBatchSizeOptimizer()] if mode == "automated" else []
     trainer = pl.Trainer(
@@ -84,7 +85,7 @@ def main(mode: str, folder: str) -> None:
         limit_memory()
     trainer.fit(module, loader)
     weights = [value for parameter in module.parameters() for value in parameter.flatten().tolist()]
-    print(json.dumps({"weights": weights, "losses": module.losses, "steps": trainer.global_step}))
+    sys.stdout.write(json.dumps({"weights": weights, "losses": module.losses, "steps": trainer.global_step}))
 
 
 if __name__ == "__main__":

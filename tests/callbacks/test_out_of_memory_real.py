@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.callbacks.helpers import journal_entries
 
 SCRIPT = Path(__file__).with_name("script_out_of_memory.py")
