@@ -61,6 +61,7 @@ class ModuleBuffers:
             for name, buffer in child._buffers.items()
             if buffer is not None
         ]
+        self._places: list[tuple[dict[str, Tensor | None], str]] = []
         self._kept: list[Tensor] = []
         self._shadows: list[Tensor] = []
         self._versions: dict[int, int] = {}
@@ -87,9 +88,8 @@ class ModuleBuffers:
 
     def put_back(self) -> None:
         """The buffers have the values of the last ``keep`` again."""
-        places = [(owner, name) for owner, name in self._owners if owner.get(name) is not None]
         with torch.no_grad():
-            for (owner, name), buffer, shadow in zip(places, self._kept, self._shadows, strict=True):
+            for (owner, name), buffer, shadow in zip(self._places, self._kept, self._shadows, strict=True):
                 owner[name] = buffer
                 if not torch.equal(buffer, shadow):  # an expanded buffer cannot be written to, nor did the step write
                     buffer.copy_(shadow)
@@ -97,6 +97,7 @@ class ModuleBuffers:
             self._versions[place] = source._version
 
     def _start(self, buffers: Sequence[Tensor]) -> None:
+        self._places = [(owner, name) for owner, name in self._owners if owner.get(name) is not None]
         self._kept = list(buffers)
         self._shadows = [buffer.detach().clone() for buffer in buffers]
         groups: dict[tuple[torch.dtype, torch.device], tuple[list[Tensor], list[Tensor]]] = {}

@@ -125,7 +125,7 @@ def _children(node: Any) -> Iterator[Any]:
         yield from node
     elif isinstance(node, MutableMapping):
         yield from node.values()
-    elif dataclasses.is_dataclass(node):
+    elif dataclasses.is_dataclass(node) and not isinstance(node, type):
         yield from (getattr(node, field.name) for field in dataclasses.fields(node))
 
 
