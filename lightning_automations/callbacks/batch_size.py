@@ -209,7 +209,8 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
         }
 
     def extra_state(self) -> dict[str, Any]:
-        return {"period": self._period.state_dict(), "batch": self._batch, "memory_share": self._memory_share}
+        share = None if math.isnan(self._memory_share) else self._memory_share
+        return {"period": self._period.state_dict(), "batch": self._batch, "memory_share": share}
 
     def load_extra_state(self, state: Mapping[str, Any]) -> None:
         self._period = MemoryPeriod()
@@ -218,7 +219,8 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
         self._memory_share = math.nan
         if state:
             self._period.load_state_dict(state["period"])
-            self._batch, self._memory_share = state["batch"], state["memory_share"]
+            self._batch = state["batch"]
+            self._memory_share = math.nan if state["memory_share"] is None else state["memory_share"]
 
     # Inside ----------------------------------------------------------------------------------------------------------
 

@@ -118,7 +118,7 @@ class BatchSizeBrain:
 
     def start(self, share: float) -> None:
         """Take the share of memory in use before training, unless an earlier part of this run gave it."""
-        if math.isnan(self.state.baseline):
+        if self.state.baseline is None and not math.isnan(share):
             self.state.baseline = share
 
     def piece_size(self, samples: int) -> int:
@@ -210,7 +210,7 @@ class BatchSizeBrain:
         shift = level_shift(state.samples, state.shares, tolerance=tolerance)
         if shift != 0.0:
             state.shares = (*(share + shift for share in state.shares[:-2]), *state.shares[-2:])
-            state.baseline += shift
+            state.baseline = None if state.baseline is None else state.baseline + shift
 
     def _shrink(self, step: int, epoch: int, line: MemoryLine, batch: int) -> Adjustment | None:
         lowest = self.settings.min_batch_size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 __all__ = ["BatchSizeState"]
@@ -17,7 +16,7 @@ class BatchSizeState:
         ceiling: The smallest size that ran out of memory; None: none did.
         largest_fit: The largest size that was run and did not.
         loader_batch: The size that the loader's batch was grown to; None: it was not.
-        baseline: Share of memory in use before training; NaN: unknown.
+        baseline: Share of memory in use before training; None: unknown.
         samples: Sizes observed, oldest first.
         shares: Their peaks as shares of the memory.
         seen: Observations since the last change.
@@ -29,7 +28,7 @@ class BatchSizeState:
     ceiling: int | None = None
     largest_fit: int = 0
     loader_batch: int | None = None
-    baseline: float = math.nan
+    baseline: float | None = None
     samples: tuple[int, ...] = ()
     shares: tuple[float, ...] = ()
     seen: int = 0

@@ -41,7 +41,7 @@ class MemoryLine:
         return math.floor(self.samples + room / self.slope + ROUNDING)
 
 
-def slope_of(samples: Sequence[int], shares: Sequence[float], *, baseline: float) -> float:
+def slope_of(samples: Sequence[int], shares: Sequence[float], *, baseline: float | None) -> float:
     """Share of memory per sample: the median of the slopes between all sizes seen, 0 or more.
 
     Args:
@@ -49,14 +49,14 @@ def slope_of(samples: Sequence[int], shares: Sequence[float], *, baseline: float
         shares: Their peaks.
         baseline: The share in use before training, which stands for size 0 while only one size was seen. What
             training needs besides (gradients, optimizer states) is then taken for samples: the sizes predicted are too
-            small rather than too large. NaN: unknown.
+            small rather than too large. None: unknown.
     """
     # One value for each size keeps the pairs few and the sizes of equal weight.
     by_size: dict[int, list[float]] = {}
     for size, share in zip(samples, shares, strict=True):
         by_size.setdefault(size, []).append(share)
     peaks = {size: median(values) for size, values in by_size.items()}
-    if len(peaks) == 1 and not math.isnan(baseline):
+    if len(peaks) == 1 and baseline is not None:
         peaks[0] = baseline
     sizes = sorted(peaks)
     slopes = [
@@ -68,7 +68,7 @@ def slope_of(samples: Sequence[int], shares: Sequence[float], *, baseline: float
 
 
 def line_through(
-    samples: Sequence[int], shares: Sequence[float], *, size: int, latest: int, baseline: float
+    samples: Sequence[int], shares: Sequence[float], *, size: int, latest: int, baseline: float | None
 ) -> MemoryLine | None:
     """The line through the median of what was last observed at one size; None where nothing was.
 

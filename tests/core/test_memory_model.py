@@ -12,18 +12,18 @@ from lightning_automations.core.memory_model import MemoryLine, level_shift, lin
 def test_the_slope_is_that_of_the_observations() -> None:
     """Two sizes make a line; of several, the median of all slopes, so that one bad reading changes nothing."""
     assert slope_of([8, 16], [0.2, 0.36], baseline=0.9) == pytest.approx(0.02)
-    assert slope_of([10, 20, 30, 40, 50], [0.2, 0.3, 0.9, 0.5, 0.6], baseline=math.nan) == pytest.approx(0.01)
+    assert slope_of([10, 20, 30, 40, 50], [0.2, 0.3, 0.9, 0.5, 0.6], baseline=None) == pytest.approx(0.01)
 
 
 def test_one_size_is_compared_with_the_memory_before_training() -> None:
     """Until a second size was seen, all of training's memory is taken for samples."""
     assert slope_of([10, 10], [0.5, 0.5], baseline=0.1) == pytest.approx(0.04)
-    assert slope_of([10, 10], [0.5, 0.5], baseline=math.nan) == 0.0
+    assert slope_of([10, 10], [0.5, 0.5], baseline=None) == 0.0
 
 
 def test_a_falling_line_is_flat() -> None:
     """More samples never need less memory."""
-    assert slope_of([8, 16], [0.5, 0.3], baseline=math.nan) == 0.0
+    assert slope_of([8, 16], [0.5, 0.3], baseline=None) == 0.0
 
 
 def test_a_line_predicts_both_ways() -> None:
@@ -39,7 +39,7 @@ def test_a_line_predicts_both_ways() -> None:
 
 def test_a_line_goes_through_the_last_observations_of_its_size() -> None:
     """The median of the latest, those of other sizes left out; no line where nothing was seen."""
-    line = line_through([8, 8, 16, 8], [0.9, 0.3, 0.7, 0.2], size=8, latest=3, baseline=math.nan)
+    line = line_through([8, 8, 16, 8], [0.9, 0.3, 0.7, 0.2], size=8, latest=3, baseline=None)
     assert line is not None
     assert line.share == pytest.approx(0.25)
     assert line_through([8, 8], [0.1, 0.1], size=16, latest=2, baseline=0.0) is None
