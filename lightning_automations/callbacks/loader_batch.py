@@ -119,6 +119,8 @@ def _follows_its_size(sampler: Any) -> bool:
 
 def _schedule_for_the_run(trainer: Trainer) -> str | None:
     steps = trainer.estimated_stepping_batches
+    if math.isinf(steps):
+        return None
     for config in trainer.lr_scheduler_configs:
         if config.interval == "step" and any(
             abs(length - steps) <= SAME_LENGTH * steps for length in _lengths(config.scheduler)

@@ -361,6 +361,29 @@ def test_a_loader_that_is_made_anew_goes_on_with_the_size(tmp_path: Path) -> Non
     assert [sorted(epoch) for epoch in module.epochs] == [list(range(SAMPLES))] * 3
 
 
+def test_a_second_fit_goes_on_with_the_size() -> None:
+    """The same Trainer, trained on: the size that was reached, from its first step."""
+    module, data = Counting(), loader()
+    trainer = make_trainer([growing(module)], max_epochs=2)
+    trainer.fit(module, data)
+    trainer.fit_loop.max_epochs = 4
+    trainer.fit(module, data)
+    assert module.sizes == [8] * 6 + [16] * 9
+    assert [sorted(epoch) for epoch in module.epochs] == [list(range(SAMPLES))] * 4
+
+
+def test_an_endless_run_with_a_schedule_grows() -> None:
+    """No schedule is made for a run that has no end of its own."""
+
+    class Ending(Counting):
+        def on_train_epoch_end(self) -> None:
+            self.trainer.should_stop = self.trainer.current_epoch == 1
+
+    module = Ending(schedule=lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=12))
+    make_trainer([growing(module)], max_epochs=-1).fit(module, loader())
+    assert module.sizes == [8] * 6 + [16] * 3
+
+
 def test_the_loader_is_given_back_as_it_was() -> None:
     """After the fit, and after one that was interrupted, the user's loader has its own batch size."""
 
