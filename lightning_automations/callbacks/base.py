@@ -82,10 +82,10 @@ class AutomationCallback(DecidingAutomation, *CALLBACK_BASES):  # type: ignore[m
         if not self.settings.enabled or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         self._join_session(trainer)
-        self._fit_to_run(trainer)
+        self._fit_to_run()
         self._step = trainer.global_step
         self._awake = True
-        self._recorder.open(trainer, self.session, retired=self._retired)
+        self._recorder.open(trainer, self.session, effective=self.effective_settings, retired=self._retired)
         self._guarded(trainer, self.begin, trainer, pl_module)
         if not self._retired and self._budget_used_up():
             self.retire(trainer, self._budget_message())
@@ -149,12 +149,11 @@ class AutomationCallback(DecidingAutomation, *CALLBACK_BASES):  # type: ignore[m
         session = next((item._session for item in automations_of(trainer) if item._session is not None), None)
         self._session = session or FitSession(trainer)
 
-    def _fit_to_run(self, trainer: Trainer) -> None:
+    def _fit_to_run(self) -> None:
         self.effective_settings = self.settings.fitted(self.session.length, self._written)
         state = self.brain.state_dict()
         self.brain = self.make_brain(self.effective_settings)
         self.brain.load_state_dict(state)
-        self._recorder.shortened(trainer, self.effective_settings)
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._session is None:

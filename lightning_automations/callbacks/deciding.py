@@ -152,9 +152,10 @@ class DecidingAutomation(AutomationSurface):
     def _fail(self, trainer: Trainer, error: Exception) -> None:
         log.error("%s failed; training goes on without it.", self.name, exc_info=error)
         self._failure = error
-        if self._retired:
-            self._awake = False  # the fallback itself failed: there is nothing left to fall back to
-        elif trainer.world_size == 1:
+        if self._retired and self._awake:
+            self._awake = False  # the fallback itself failed: there is nothing left but to take everything away
+            self._guarded(trainer, self.end, trainer, trainer.lightning_module)
+        elif not self._retired and trainer.world_size == 1:
             self.retire(trainer, self._failure_message())
 
     def _failure_message(self) -> str:

@@ -166,6 +166,9 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
             self._losses.restore(0.0, 0)
         elif event.kind is not EventKind.RATE_CHANGED or event.ratio < 1:
             self.brain.restart_wait(step)
+        if event.kind is EventKind.BATCH_CHANGED and self._planned_steps is not None and trainer.max_steps < 0:
+            # A run of so many epochs is shorter in steps from here on.
+            self._planned_steps = step + round((self._planned_steps - step) / event.ratio)
 
     # Judging ---------------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -33,14 +34,11 @@ class Recorder:
         self._metrics_name = metrics_name
         self._journal = Journal(None, run="")
 
-    def open(self, trainer: Trainer, session: FitSession, *, retired: bool) -> None:
-        """Open the journal for one fit."""
+    def open(self, trainer: Trainer, session: FitSession, *, effective: AutomationSettings, retired: bool) -> None:
+        """Open the journal for one fit, and say under which settings it begins."""
         path = journal_path(self._settings.journal, log_dir=session.log_dir, has_logger=session.has_logger)
         self._journal = Journal(path if trainer.is_global_zero else None, run=session.run)
-        self._write(trainer, "start", dry_run=self._settings.dry_run, retired=retired)
-
-    def shortened(self, trainer: Trainer, effective: AutomationSettings) -> None:
-        """Say which defaults were shortened to fit the run."""
+        self._write(trainer, "start", settings=asdict(effective), retired=retired)
         changes = [
             f"{name} {getattr(self._settings, name)} -> {getattr(effective, name)}"
             for name in type(effective).types()

@@ -246,7 +246,7 @@ def test_an_error_retires_the_automation_and_training_goes_on(
 
 @pytest.mark.usefixtures("lenient")
 def test_a_fallback_that_fails_leaves_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where even the fallback fails there is nothing left to do, and training goes on."""
+    """Where even the fallback fails everything is taken away at once, and training goes on."""
 
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("broken on purpose")
@@ -256,6 +256,9 @@ def test_a_fallback_that_fails_leaves_the_run_alone(monkeypatch: pytest.MonkeyPa
     trainer = fit(automation)
     assert trainer.global_step == 16
     assert automation.retired
+    assert automation.calls.count("batch") == 4
+    assert automation.calls[-1] == "end"
+    assert automation.calls.count("end") == 1
 
 
 @pytest.mark.usefixtures("lenient")
@@ -313,6 +316,8 @@ def test_the_journal_tells_the_story(tmp_path: Path) -> None:
     entries = journal_entries(Path(logger.log_dir) / "automations.jsonl")
     assert [entry["event"] for entry in entries] == ["start", "adjustment", "retired", "end"]
     assert len({entry["run"] for entry in entries}) == 1
+    assert entries[0]["settings"]["patience"] == 4
+    assert entries[0]["settings"]["max_adjustments"] == 1
     adjustment = {name: value for name, value in entries[1].items() if name not in ("time", "run")}
     assert adjustment == {
         "event": "adjustment",

@@ -157,6 +157,13 @@ def test_the_wait_starts_anew_after_changes_that_may_help(event: Event, steps: i
     assert trainer.global_step == -(-steps // STEPS_PER_EPOCH) * STEPS_PER_EPOCH
 
 
+def test_what_was_saved_is_counted_in_the_steps_of_the_batch_that_runs() -> None:
+    """Twice the batch from step 64 on: the run of 320 steps would have taken 64 + 256 / 2."""
+    automation = stopper()
+    fit(Scripted(FLAT), Announce(automation, 64, Event(kind=EventKind.BATCH_CHANGED, step=64, ratio=2.0)), automation)
+    assert "of 192 planned steps saved" in automation.summary()
+
+
 def test_after_a_rollback_only_later_validations_count() -> None:
     """The best of step 32 is forgotten with the weights that had it; the validation in which it came is not judged."""
 
