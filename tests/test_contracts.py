@@ -27,6 +27,7 @@ from tests.callbacks.helpers import (
     weights,
 )
 from tests.registry import EPOCHS, ROWS, STEPS_PER_EPOCH, Row
+from tests.requirements import validates_resumed_epoch
 
 every_automation = pytest.mark.parametrize("row", ROWS, ids=str)
 
@@ -73,7 +74,11 @@ def test_state_keys_are_unique_and_of_the_identity_alone() -> None:
     assert [row.automation().state_key for row in ROWS] == keys
 
 
-@every_automation
+@pytest.mark.parametrize(
+    "row",
+    [pytest.param(row, marks=validates_resumed_epoch if "monitor_metric" in row.settings else ()) for row in ROWS],
+    ids=str,
+)
 def test_resumed_from_any_place_it_decides_as_if_never_interrupted(row: Row, tmp_path: Path) -> None:
     """Checkpoints in the middle of an epoch and of a period, and after a validation, lead to the same run.
 
@@ -104,12 +109,12 @@ def test_state_is_json_and_loads_as_weights_only(row: Row, tmp_path: Path) -> No
 @every_automation
 def test_checkpoints_load_with_and_without_us(row: Row, tmp_path: Path) -> None:
     """A run can start with us from a checkpoint made without us, and go on without us from one of ours."""
-    plain, save = Regression(), SaveAt(16, tmp_path / "plain")
+    plain, save = Regression(), SaveAfterValidation(16, tmp_path / "plain")
     fit(plain, save, max_epochs=2)
     automation = row.make()
     trainer = fit(Regression(), automation, checkpoint=save.path)
     assert trainer.global_step > 16
-    ours = SaveAt(16, tmp_path / "ours")
+    ours = SaveAfterValidation(16, tmp_path / "ours")
     fit(row.module(), row.make(), ours, max_epochs=2)
     with pytest.warns(UserWarning, match="callbacks used to create the checkpoint need to be provided"):
         trainer = fit(Regression(), checkpoint=ours.path, max_epochs=2)
@@ -129,12 +134,17 @@ def test_disabled_or_dry_the_weights_are_those_of_plain_lightning(row: Row, sett
 
 @every_automation
 def test_a_dry_run_journals_what_would_have_been_done(row: Row, tmp_path: Path) -> None:
-    """Every adjustment of a dry run is marked as not applied."""
+    """Every adjustment of a dry run is marked as not applied; an error that would have been survived is noted."""
     path = tmp_path / "journal.jsonl"
     automation = row.make(dry_run=True, journal=str(path))
-    fit(Regression(), automation)
-    adjustments = [entry for entry in journal_entries(path) if entry["event"] == "adjustment"]
-    assert [entry["applied"] for entry in adjustments] == [False] * len(automation.adjustments)
+    if row.module is Regression:
+        fit(Regression(), automation)
+    else:
+        with pytest.raises(torch.OutOfMemoryError):
+            fit(row.module(), automation)
+    decided = [entry for entry in journal_entries(path) if entry["event"] in ("adjustment", "note")]
+    assert decided
+    assert [entry["applied"] for entry in decided if "applied" in entry] == [False] * len(automation.adjustments)
 
 
 @every_automation
@@ -184,24 +194,24 @@ def test_copied_and_pickled_after_a_fit(row: Row) -> None:
 
 
 @every_automation
-@pytest.mark.parametrize("method", ["observe", "state_dict"])
+@pytest.mark.parametrize("method", ["observe", "read", "extra_state", "values"])
 def test_a_brain_that_fails_retires_and_training_goes_on(
-    row: Row, method: str, monkeypatch: pytest.MonkeyPatch
+    row: Row, method: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """An injected error in the decision ends the automation, not the run."""
+    """An injected error wherever the automation is asked ends the automation, not the run nor its checkpoints."""
     monkeypatch.delenv("LIGHTNING_AUTOMATIONS_ON_ERROR")
     automation = row.make()
 
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("broken on purpose")
 
-    if method == "observe":
-        monkeypatch.setattr(type(automation.brain), "observe", broken)
-    else:
-        monkeypatch.setattr(type(automation), "read", broken)
-    trainer = fit(row.module(), automation)
+    asked = automation.brain if method == "observe" else automation
+    monkeypatch.setattr(type(asked), method, broken)
+    save = SaveAt(5, tmp_path)
+    trainer = fit(row.module(), automation, save)
     assert trainer.global_step == EPOCHS * STEPS_PER_EPOCH
     assert automation.retired
+    assert torch.load(save.path, weights_only=True)["global_step"] == 5
 
 
 @every_automation

@@ -89,7 +89,7 @@ class AutomationCallback(DecidingAutomation, *CALLBACK_BASES):  # type: ignore[m
         self._guarded(trainer, self.begin, trainer, pl_module)
         if not self._retired and self._budget_used_up():
             self.retire(trainer, self._budget_message())
-        self._recorder.publish(trainer, self._values(trainer))
+        self._publish(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -100,13 +100,13 @@ class AutomationCallback(DecidingAutomation, *CALLBACK_BASES):  # type: ignore[m
             self._guarded(trainer, self.after_batch, trainer, pl_module, outputs, batch)
         elif self._retired and not self.settings.dry_run:
             self._guarded(trainer, self.after_batch_retired, trainer, pl_module)
-        self.session.rate.refresh()
+        self._guarded(trainer, self.session.rate.refresh)
         previous, self._step = self._step, trainer.global_step
         period = self.period_steps()
         if period is not None and self._step // period != previous // period:
             self.decision_point(trainer, pl_module)
         if trainer.loggers and logs_are_due(trainer):
-            self._recorder.log_values(trainer, self._values(trainer))
+            self._guarded(trainer, self._recorder.log_values, trainer, self._values(trainer))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._finish(trainer, pl_module)
@@ -119,6 +119,11 @@ class AutomationCallback(DecidingAutomation, *CALLBACK_BASES):  # type: ignore[m
             self._finish(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
+        trainer = self._trainer() if self._trainer is not None else None
+        # A checkpoint without our state is better than none.
+        return self._state() if trainer is None else self._guarded(trainer, self._state) or {}
+
+    def _state(self) -> dict[str, Any]:
         if self._session is not None:
             self.rate_state = self._session.rate.state_dict()
         return {

@@ -104,7 +104,7 @@ class DecidingAutomation(AutomationSurface):
             self.retire(trainer, self._failure_message())
             return
         self._guarded(trainer, self.decide, trainer, pl_module, common)
-        self._recorder.publish(trainer, self._values(trainer))
+        self._publish(trainer)
 
     def adjust(self, trainer: Trainer, adjustment: Adjustment, apply: Callable[[], None]) -> None:
         """Carry out one adjustment unless this is a dry run, record it, and count it against the budget."""
@@ -175,6 +175,9 @@ class DecidingAutomation(AutomationSurface):
             apply()
         self._adjustments.append(adjustment)
         self._recorder.adjustment(trainer, adjustment)
+
+    def _publish(self, trainer: Trainer) -> None:
+        self._guarded(trainer, self._recorder.publish, trainer, self._values(trainer))
 
     def _values(self, trainer: Trainer) -> Mapping[str, float]:
         return {} if self._failure is not None else self._guarded(trainer, self.values) or {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
-from lightning_automations.callbacks.journal import Journal, journal_path
+from lightning_automations.callbacks.journal import Journal
 from lightning_automations.callbacks.session import FitSession
 from lightning_automations.core.decision import Adjustment, describe
 from lightning_automations.core.settings import AutomationSettings
@@ -36,8 +37,7 @@ class Recorder:
 
     def open(self, trainer: Trainer, session: FitSession, *, effective: AutomationSettings, retired: bool) -> None:
         """Open the journal for one fit, and say under which settings it begins."""
-        path = journal_path(self._settings.journal, log_dir=session.log_dir, has_logger=session.has_logger)
-        self._journal = Journal(path if trainer.is_global_zero else None, run=session.run)
+        self._journal = session.journal(self._settings.journal)
         self._write(trainer, "start", settings=asdict(effective), retired=retired)
         changes = [
             f"{name} {getattr(self._settings, name)} -> {getattr(effective, name)}"
@@ -80,9 +80,11 @@ class Recorder:
         trainer.callback_metrics.update(named)
 
     def log_values(self, trainer: Trainer, values: Mapping[str, float]) -> None:
-        """Hand values to the loggers."""
-        for logger in trainer.loggers:
-            logger.log_metrics(self._named(values), step=logging_step(trainer))
+        """Hand values to the loggers, those that are not known yet left out: some loggers refuse NaN."""
+        known = {name: value for name, value in self._named(values).items() if math.isfinite(value)}
+        if known:
+            for logger in trainer.loggers:
+                logger.log_metrics(known, step=logging_step(trainer))
 
     @property
     def _name(self) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from lightning.pytorch import Trainer
 
+from lightning_automations.callbacks.journal import Journal, journal_path
 from lightning_automations.callbacks.rate import RateWriter
 from lightning_automations.callbacks.surface import AutomationSurface
 from lightning_automations.core.events import Event
@@ -27,13 +29,20 @@ class FitSession:
 
     def __init__(self, trainer: Trainer) -> None:
         self.run = uuid.uuid4().hex[:12]
-        self.has_logger = bool(trainer.loggers)
-        self.log_dir = trainer.log_dir  # a collective: every rank comes by here
+        self._has_logger = bool(trainer.loggers)
+        self._log_dir = trainer.log_dir  # a collective: every rank comes by here
+        self._writes = trainer.is_global_zero
+        self._journals: dict[Path | None, Journal] = {}
         self.automations = automations_of(trainer)
         self.length = run_length(trainer)
         self.rate = RateWriter(trainer)
         # All of one checkpoint saved the same; an automation that is new in this run has nothing.
         self.rate.load_state_dict(next((item.rate_state for item in self.automations if item.rate_state), {}))
+
+    def journal(self, setting: str | bool) -> Journal:
+        """The journal that a setting asks for; automations with the same setting share it. Only rank zero writes."""
+        path = journal_path(setting, log_dir=self._log_dir, has_logger=self._has_logger) if self._writes else None
+        return self._journals.setdefault(path, Journal(path, run=self.run))
 
     def announce(self, trainer: Trainer, event: Event, *, source: AutomationCallback) -> None:
         """Tell every other automation what happened."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import math
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -309,6 +310,33 @@ def test_values_are_recorded_from_the_first_step_on(tmp_path: Path) -> None:
     assert [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]] == [0, 1, 1, 2, 2, 3, 3, 4]
 
 
+def test_what_is_not_known_yet_is_kept_from_loggers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some loggers refuse NaN, and Lightning would end the run with their error."""
+    monkeypatch.setattr(Counting, "values", lambda self: {"level": math.nan, "known": 1.0})
+    logger = CSVLogger(tmp_path)
+    trainer = fit(Counting(), logger=logger, log_every_n_steps=2)
+    header = (Path(logger.log_dir) / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert "automation/counting/known" in header
+    assert "automation/counting/level" not in header
+    assert math.isnan(trainer.callback_metrics["automation/counting/level"])
+
+
+@pytest.mark.usefixtures("lenient")
+def test_a_logger_that_fails_on_our_values_does_not_end_the_run(tmp_path: Path) -> None:
+    """The automation retires; what the module logs goes on."""
+
+    class Refuses(CSVLogger):
+        def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+            if any(name.startswith("automation/") for name in metrics):
+                raise ValueError("names with a slash are refused")
+            super().log_metrics(metrics, step)
+
+    automation = Counting()
+    trainer = fit(automation, logger=Refuses(tmp_path), log_every_n_steps=2)
+    assert trainer.global_step == 16
+    assert automation.retired
+
+
 def test_the_journal_tells_the_story(tmp_path: Path) -> None:
     """Start, every adjustment with its evidence, retirement and end stand in the logger's folder."""
     logger = CSVLogger(tmp_path)
@@ -343,9 +371,14 @@ def test_without_a_logger_there_is_no_journal(tmp_path: Path) -> None:
 def test_a_journal_that_cannot_be_written_does_not_end_the_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A folder that is a file stops the journal, once, not the training."""
+    """A folder that is a file stops the journal, with one warning for all automations, not the training."""
+
+    class Second(Counting):
+        settings_class = type("SecondSettings", (CountingSettings,), {"automation": "Second"})
+
     (tmp_path / "file").write_text("not a folder")
-    trainer = fit(Counting(journal=str(tmp_path / "file" / "journal.jsonl")))
+    journal = str(tmp_path / "file" / "journal.jsonl")
+    trainer = fit(Counting(journal=journal), Second(journal=journal))
     assert trainer.global_step == 16
     assert len([record for record in caplog.records if "cannot be written" in record.getMessage()]) == 1
 
