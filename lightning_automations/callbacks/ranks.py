@@ -16,7 +16,6 @@ class Across(str, Enum):
 
     MEAN = "mean"
     MAX = "max"
-    MIN = "min"
 
 
 def agreed(
@@ -48,6 +47,4 @@ def _combined(values: Sequence[float], how: Across) -> float:
     known = [value for value in values if value == value]
     if not known:
         return float("nan")
-    if how is Across.MAX:
-        return max(known)
-    return min(known) if how is Across.MIN else sum(known) / len(known)
+    return max(known) if how is Across.MAX else sum(known) / len(known)
