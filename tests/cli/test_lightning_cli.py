@@ -13,9 +13,6 @@ from lightning.pytorch.cli import LightningCLI
 from lightning_automations import IntelligentEarlyStopping
 from tests.callbacks.helpers import Regression, train_loader, val_loader
 
-# Lightning calls jsonargparse in ways that jsonargparse has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
 CONFIG = """
 trainer:
   accelerator: cpu
