@@ -29,6 +29,7 @@ __all__ = [
     "names_logged_in_training",
     "renumber_epoch",
     "replace_closures",
+    "resumes_begun_epoch",
     "starts_epoch_silently",
     "step_of_piece",
     "training_loaders",
@@ -215,8 +216,16 @@ def starts_epoch_silently(trainer: Trainer) -> bool:
     """Whether an epoch begins now without ``on_train_epoch_start``: resumed from the very end of the one before."""
     loop: Any = trainer.fit_loop
     at_the_end = loop.epoch_loop.batch_progress.is_last_batch and loop.epoch_loop.batch_progress.current.ready > 0
-    # Lightning before 2.6 knows no such resumption.
+    # Lightning before 2.5 knows no such resumption.
     return bool(at_the_end and getattr(loop.epoch_loop, "restarted_on_train_batch_end", False))
+
+
+def resumes_begun_epoch(trainer: Trainer) -> bool:
+    """Whether ``on_train_epoch_start`` is called now in an epoch of which the run before has trained batches."""
+    epoch_loop: Any = trainer.fit_loop.epoch_loop
+    # Lightning from 2.5 on leaves the hook out there.
+    calls_the_hook = not hasattr(epoch_loop, "restarted_on_train_batch_end")
+    return bool(calls_the_hook and epoch_loop.restarting and epoch_loop.batch_progress.current.ready > 0)
 
 
 def renumber_epoch(trainer: Trainer, *, scale: float, states: Sequence[Any] = ()) -> None:
@@ -242,7 +251,7 @@ def renumber_epoch(trainer: Trainer, *, scale: float, states: Sequence[Any] = ()
         trainer.val_check_batch = places if trainer.check_val_every_n_epoch is None else min(places, batches)
     elif trainer.val_check_batch not in (None, math.inf):
         trainer.val_check_batch = max(1, int(batches * interval))
-    # Lightning before 2.6 has no is_resuming and asks its loop only.
+    # Lightning before 2.5.3 has no is_resuming and asks its loop only.
     if trainer.current_epoch == 0 or getattr(loop, "is_resuming", False) or loop.epoch_loop.restarting:
         if loop.restarting:
             combined._load_state_dicts(list(states))

@@ -7,20 +7,42 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # An error inside an automation would retire it and training would go on: a test has to see it.
 os.environ["LIGHTNING_AUTOMATIONS_ON_ERROR"] = "raise"
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+from packaging.version import Version
 
 # A shared machine can be slow for a moment, which is no failure. CI draws the same examples every time.
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
-# Tests that may be skipped, by node id, each with its reason in a comment. Any other skip fails the run.
+# Tests that may be skipped, by node id, each with its reason in a comment. Besides these, a test is skipped where its
+# mark needs_lightning asks for a newer Lightning (tests/requirements.py). Any other skip fails the run.
 ALLOWED_SKIPS: frozenset[str] = frozenset()
+# Asked once: a test may replace what the question reads files with.
+INSTALLED_LIGHTNING = Version(version("lightning"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The marks of this suite."""
+    config.addinivalue_line("markers", "needs_lightning(version, why): skipped under an older Lightning, which errs")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what the installed Lightning is too old for."""
+    for item in items:
+        for reason in _unmet_needs(item):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _unmet_needs(item: pytest.Item) -> list[str]:
+    needs = [mark.args for mark in item.iter_markers("needs_lightning")]
+    return [f"needs Lightning {least}: {why}" for least, why in needs if INSTALLED_LIGHTNING < Version(least)]
 
 
 @pytest.fixture(autouse=True)
@@ -29,19 +51,20 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def _fail_if_skipped(report: Any) -> None:
-    expected_failure = hasattr(report, "wasxfail")
-    if report.skipped and not expected_failure and report.nodeid not in ALLOWED_SKIPS:
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+def _fail_if_skipped(report: Any, allowed_reasons: Sequence[str] = ()) -> None:
+    if not report.skipped or hasattr(report, "wasxfail") or report.nodeid in ALLOWED_SKIPS:
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if reason.removeprefix("Skipped: ") not in allowed_reasons:
         report.outcome = "failed"
         report.longrepr = f"{report.nodeid} is skipped and not in ALLOWED_SKIPS of tests/conftest.py. {reason}"
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that is skipped fails."""
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that is skipped fails, unless the installed Lightning is older than the test's own mark asks for."""
     report = yield
-    _fail_if_skipped(report)
+    _fail_if_skipped(report, _unmet_needs(item))
     return report
 
 

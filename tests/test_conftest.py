@@ -17,8 +17,11 @@ CONFTEST = Path(__file__).with_name("conftest.py")
         "import pytest\ndef test_a():\n    pytest.importorskip('no_such_module')",
         "import pytest\npytest.importorskip('no_such_module')\ndef test_a(): pass",
         "import pytest\n@pytest.mark.skipif(True, reason='why')\ndef test_a(): pass",
+        "import pytest\n@pytest.mark.skipif(True, reason='needs Lightning 99: why')\ndef test_a(): pass",
+        "import pytest\n@pytest.mark.needs_lightning('2.4', 'why')\n@pytest.mark.skipif(True, reason='why')\n"
+        "def test_a(): pass",
     ],
-    ids=["in a test", "in a file", "by a mark"],
+    ids=["in a test", "in a file", "by a mark", "with the words of a need", "with a need that is met"],
 )
 def test_an_unexpected_skip_fails_the_run(pytester: pytest.Pytester, source: str) -> None:
     """A skip that is not listed is a failure, wherever it comes from."""
@@ -27,6 +30,18 @@ def test_an_unexpected_skip_fails_the_run(pytester: pytest.Pytester, source: str
     result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
     assert result.ret != 0
     assert "not in ALLOWED_SKIPS" in result.stdout.str()
+
+
+def test_a_test_is_skipped_only_where_lightning_is_older_than_it_needs(pytester: pytest.Pytester) -> None:
+    """The mark names the version from which on the test runs."""
+    pytester.makeconftest(CONFTEST.read_text())
+    marks = {name: f"@pytest.mark.needs_lightning('{least}', 'why')" for name, least in (("a", "2.4"), ("b", "99"))}
+    pytester.makepyfile(
+        "import pytest\n" + "\n".join(f"{mark}\ndef test_{name}(): pass" for name, mark in marks.items())
+    )
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-rs")
+    result.assert_outcomes(passed=1, skipped=1)
+    assert "needs Lightning 99: why" in result.stdout.str()
 
 
 def test_an_expected_failure_is_no_skip(pytester: pytest.Pytester) -> None:

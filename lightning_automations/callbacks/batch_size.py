@@ -16,7 +16,7 @@ from lightning_automations.callbacks.ranks import Across
 from lightning_automations.callbacks.survival import Survival, obstacle, watch_errors
 from lightning_automations.core.batch_size import BatchSizeBrain, BatchSizeSettings
 from lightning_automations.core.events import Event, EventKind
-from lightning_automations.lightning_internals import loader_states, starts_epoch_silently
+from lightning_automations.lightning_internals import loader_states, resumes_begun_epoch, starts_epoch_silently
 from lightning_automations.probes.memory import MemoryProbe, memory_probe
 from lightning_automations.probes.out_of_memory import free_cached_memory
 from lightning_automations.probes.splitting import BatchReader
@@ -127,7 +127,7 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
         self._bind_nothing()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._loader is None:
+        if self._loader is None or resumes_begun_epoch(trainer):
             return
         before = self._loader.current
         if not self.settings.dry_run:

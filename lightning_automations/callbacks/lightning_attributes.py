@@ -27,6 +27,8 @@ _REASONS = {
 
 def reset_attributes(stopper: EarlyStopping, settings: EarlyStoppingSettings) -> None:
     """All attributes as those of a stopper that has seen nothing."""
+    # Lightning before 2.6 has neither: without this, the reason of an earlier stop would stay.
+    vars(stopper).update(stopping_reason=None, stopping_reason_message=None)
     EarlyStopping.__init__(
         stopper,
         monitor=settings.monitor_metric,

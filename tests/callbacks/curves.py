@@ -32,6 +32,12 @@ def stopper(**settings: Any) -> IntelligentEarlyStopping:
     )
 
 
+def lightning_reason(name: str, *, before: Any, package: Any = pl) -> Any:
+    """Lightning's own reason for a stop; ``before``: what stands for it in versions that have none (before 2.6)."""
+    kinds = vars(package.callbacks.early_stopping).get("EarlyStoppingReason")
+    return before if kinds is None else kinds[name]
+
+
 class Scripted(Regression):
     """Logs the next value of a list in each validation; the last one is repeated."""
 

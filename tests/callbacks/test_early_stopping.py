@@ -9,12 +9,11 @@ import lightning.pytorch as pl
 import pytest
 import pytorch_lightning
 import torch
-from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_automations.core.decision import Reason
-from tests.callbacks.curves import FLAT, STEPS_PER_EPOCH, Scripted, fit, stopper
+from tests.callbacks.curves import FLAT, STEPS_PER_EPOCH, Scripted, fit, lightning_reason, stopper
 from tests.callbacks.helpers import (
     Regression,
     journal_entries,
@@ -36,7 +35,7 @@ def test_it_stops_a_flat_run_and_says_why(tmp_path: Any, caplog: pytest.LogCaptu
     assert (adjustment.step, adjustment.epoch, adjustment.reason) == (80, 4, Reason.PLATEAU)
     assert adjustment.evidence == {"waited_steps": 48, "patience": 48, "metric": 0.5, "best": 0.5, "best_step": 32}
     assert automation.stopped_epoch == 4
-    assert automation.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED
+    assert automation.stopping_reason is lightning_reason("PATIENCE_EXHAUSTED", before=Reason.PLATEAU)
     assert automation.stopping_reason_message == (
         "step 80: IntelligentEarlyStopping changed should_stop from False to True: no improvement for the length of"
         " the patience (waited_steps 48, patience 48, metric 0.5, best 0.5, best_step 32)"
@@ -70,8 +69,7 @@ def test_trainers_of_both_packages_find_it_and_give_their_own_reason(package: An
     trainer.fit(Module(), train_loader(), val_loader())
     assert trainer.early_stopping_callback is automation
     assert trainer.global_step == 4 * STEPS_PER_EPOCH
-    reasons = package.callbacks.early_stopping.EarlyStoppingReason
-    assert automation.stopping_reason is reasons.PATIENCE_EXHAUSTED
+    assert automation.stopping_reason is lightning_reason("PATIENCE_EXHAUSTED", before=Reason.PLATEAU, package=package)
 
 
 # When it judges ------------------------------------------------------------------------------------------------------

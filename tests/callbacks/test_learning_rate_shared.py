@@ -31,6 +31,7 @@ from tests.callbacks.helpers import (
     weights,
 )
 from tests.callbacks.told import RATE, Rates, Told, fit, jump, scheduler
+from tests.requirements import resumes_after_last_batch, validates_resumed_epoch
 
 VALUES = "automation/intelligent_learning_rate_scheduler/"
 
@@ -38,7 +39,7 @@ VALUES = "automation/intelligent_learning_rate_scheduler/"
 # What all automations share ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stop", [64, 107, 145, 233])
+@pytest.mark.parametrize("stop", [pytest.param(64, marks=resumes_after_last_batch), 107, 145, 233])
 def test_a_resumed_run_makes_the_same_adjustments(stop: int, tmp_path: Path) -> None:
     """Wherever it is stopped, in the middle of a window too, adjustments and rates are those of the whole run."""
 
@@ -192,6 +193,7 @@ def test_a_retired_run_goes_on_with_its_fallback_after_a_checkpoint(stop: int, t
     assert resumed.retired
 
 
+@validates_resumed_epoch
 def test_a_plateau_fallback_follows_the_metric_and_goes_on_after_a_checkpoint(tmp_path: Path) -> None:
     """It steps at validations, in the direction of the metric, and what it has seen is in the checkpoint."""
     fallback = {"scheduler_type": "plateau", "scheduler_params": {"patience": 3, "factor": 0.1}}

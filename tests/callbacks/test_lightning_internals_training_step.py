@@ -21,11 +21,13 @@ from lightning_automations.lightning_internals import (
     loader_states,
     renumber_epoch,
     replace_closures,
+    resumes_begun_epoch,
     starts_epoch_silently,
     step_of_piece,
     training_loaders,
 )
 from tests.callbacks.helpers import Regression, SaveAt, make_trainer, train_loader, val_loader
+from tests.requirements import starts_epoch_without_hook
 
 
 @pytest.mark.parametrize("automatic", [Automatic, TwinAutomatic])
@@ -188,6 +190,7 @@ def test_a_checkpoint_says_where_the_loaders_were(tmp_path: Any) -> None:
     assert loader_states(torch.load(saving.path, weights_only=True)) == [{"given": 3}]
 
 
+@starts_epoch_without_hook
 @pytest.mark.parametrize(("step", "silent"), [(3, False), (4, True)])
 def test_an_epoch_that_starts_silently_is_recognized(tmp_path: Any, step: int, silent: bool) -> None:
     """Resumed from after the last batch of an epoch, Lightning begins the next one without its hook."""
@@ -207,3 +210,23 @@ def test_an_epoch_that_starts_silently_is_recognized(tmp_path: Any, step: int, s
     )
     assert said[0] == f"silent: {silent}"
     assert said[1:] == (["epoch 2"] if silent else ["epoch 1", "epoch 2"])
+
+
+@pytest.mark.parametrize("step", [3, 4])
+def test_an_epoch_that_was_begun_before_is_told_from_a_new_one(tmp_path: Any, step: int) -> None:
+    """Where Lightning calls on_train_epoch_start in a resumed epoch at all, the call is recognized."""
+    said: list[tuple[int, bool]] = []
+
+    class Recording(pl.Callback):
+        def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+            said.append((trainer.current_epoch, resumes_begun_epoch(trainer)))
+
+    saving = SaveAt(step, tmp_path)
+    make_trainer([saving, Recording()], max_epochs=3).fit(Regression(), train_loader(16, 64), val_loader())
+    assert said == [(0, False), (1, False), (2, False)]
+    said.clear()
+    make_trainer([Recording()], max_epochs=3).fit(
+        Regression(), train_loader(16, 64), val_loader(), ckpt_path=saving.path
+    )
+    assert said[-1] == (2, False)
+    assert all(begun == (epoch == 0) for epoch, begun in said)

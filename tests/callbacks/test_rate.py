@@ -274,17 +274,17 @@ class TensorRate(Scheduled):
 
 @pytest.mark.parametrize("name", ["ExponentialLR", "CosineAnnealingLR", "SequentialLR", "none"])
 def test_a_tensor_rate_is_written_in_place(name: str) -> None:
-    """The tensor stays the same object and holds the effective rate."""
-    plain = _run(TensorRate(SCHEDULERS[name]))
-    module = TensorRate(SCHEDULERS[name])
-    kept = []
+    """The tensor holds the effective rate and stays the same object, unless torch's own scheduler replaces it."""
+    kept: list[bool] = []
 
     class Look(Callback):
         def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-            kept.append(trainer.optimizers[0].param_groups[0]["lr"])
+            kept.append(trainer.optimizers[0].param_groups[0]["lr"] is pl_module.rate)
 
-    ours = _run(module, Factors(FACTORS), Look())
-    assert kept[0] is module.rate
+    plain = _run(TensorRate(SCHEDULERS[name]), Look())
+    ours = _run(TensorRate(SCHEDULERS[name]), Factors(FACTORS), Look())
+    assert kept[0] or name == "SequentialLR"  # that of torch 2.6 puts a new tensor in its place
+    assert kept[1] == kept[0]
     assert [rate for (rate,) in ours] == pytest.approx([rate * _factor(i) for i, (rate,) in enumerate(plain)], rel=1e-6)
 
 

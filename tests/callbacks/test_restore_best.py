@@ -9,12 +9,13 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_automations.callbacks.restore_best import WEIGHTS_KEY
 from lightning_automations.core.events import Event, EventKind
 from tests.callbacks.curves import Scripted, stopper
 from tests.callbacks.helpers import SaveAt, make_trainer, train_loader, val_loader, weights
+from tests.requirements import has_weight_averaging, validates_resumed_epoch
 
 CURVE = [1.0, 0.5, 0.6, 0.7, 0.8, 0.9]
 """Best in the second of six epochs."""
@@ -101,6 +102,7 @@ def test_a_new_best_that_is_too_small_to_count_is_still_the_best() -> None:
     assert equal(weights(module), module.validated[1])
 
 
+@has_weight_averaging
 @pytest.mark.parametrize("order", ["before", "behind"])
 def test_under_weight_averaging_the_averaged_weights_are_back(order: str) -> None:
     """Those that were validated, wherever the averaging stands in the list."""
@@ -111,12 +113,12 @@ def test_under_weight_averaging_the_averaged_weights_are_back(order: str) -> Non
             super().validation_step(batch, batch_idx)
 
     module, automation = ByEpoch(CURVE), stopper(restore_best=True, patience=5000)
-    averaging = EMAWeightAveraging(decay=0.5)
+    averaging = pl.callbacks.EMAWeightAveraging(decay=0.5)
     fit(module, *([averaging, automation] if order == "before" else [automation, averaging]))
     assert equal(weights(module), module.validated[1])
 
 
-@pytest.mark.parametrize("at", [20, 40, 70])
+@pytest.mark.parametrize("at", [pytest.param(20, marks=validates_resumed_epoch), 40, 70])
 def test_a_resumed_run_puts_the_best_of_the_first_part_back(at: int, tmp_path: Path) -> None:
     """They travel in the checkpoint, under one key, and load without running code."""
     whole, save = Recorded(CURVE), SaveAt(at, tmp_path)
