@@ -1,6 +1,6 @@
 """The only module that touches private attributes of Lightning.
 
-Each function has a test in ``tests/callbacks/test_lightning_internals.py`` that fails when Lightning changes what it
+Each function has a test in ``tests/callbacks/test_lightning_internals_*.py`` that fails when Lightning changes what it
 relies on. Nothing public serves in these places.
 """
 
@@ -27,6 +27,7 @@ __all__ = [
     "logging_step",
     "logs_are_due",
     "names_logged_in_training",
+    "names_logged_now",
     "renumber_epoch",
     "replace_closures",
     "resumes_begun_epoch",
@@ -63,10 +64,27 @@ def unscales_by_itself(optimizer: Optimizer) -> bool:
     return bool(_optimizer_handles_unscaling(optimizer))
 
 
-def logged_now(trainer: Trainer) -> dict[str, Tensor]:
-    """What the loop that runs now has logged, by name; ``callback_metrics`` also holds values of earlier loops."""
-    metrics: dict[str, Tensor] = trainer._logger_connector.metrics["callback"]
-    return metrics
+def logged_now(trainer: Trainer, name: str) -> Tensor | None:
+    """What the loop that runs now has logged under this name; ``callback_metrics`` also holds values of earlier loops.
+
+    With several loaders Lightning itself shows, at a loop's end, what was logged for none of them.
+    """
+    results: Any = trainer._results
+    for result in _logged_now(results):
+        if name in results._forked_name(result, on_step=False):
+            value = results._get_cache(result, on_step=False)
+            return value if isinstance(value, Tensor) else None
+    return None
+
+
+def names_logged_now(trainer: Trainer) -> set[str]:
+    """Names of what the loop that runs now has logged, for whichever loader."""
+    results: Any = trainer._results
+    return {name for result in _logged_now(results) for name in results._forked_name(result, on_step=False)}
+
+
+def _logged_now(results: Any) -> list[Any]:
+    return [result for result in results.result_metrics if result.meta.on_epoch and not result.has_reset]
 
 
 def names_logged_in_training(trainer: Trainer) -> set[str]:

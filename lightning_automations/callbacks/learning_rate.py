@@ -11,7 +11,13 @@ from torch import Tensor
 
 from lightning_automations.callbacks.base import AutomationCallback
 from lightning_automations.callbacks.fallback_schedule import FallbackSchedule, fallback_problems
-from lightning_automations.callbacks.metrics import direction_of, first_validation_loss, logged_value, not_logged
+from lightning_automations.callbacks.metrics import (
+    direction_of,
+    first_validation_loss,
+    logged_names,
+    not_logged,
+    value_at_validation,
+)
 from lightning_automations.callbacks.ranks import Across, agreed
 from lightning_automations.callbacks.surface import AutomationSurface
 from lightning_automations.core.decision import Adjustment
@@ -208,17 +214,17 @@ class IntelligentLearningRateScheduler(AutomationCallback):
             if self._metric is None:
                 return math.nan
             self._direction = self._find_direction(trainer, self._metric)
-        value = logged_value(trainer, self._metric)
+        value = value_at_validation(trainer, self._metric)
         return math.nan if value is None else value
 
     def _find_metric(self, trainer: Trainer) -> str | None:
-        named = self.settings.monitor_metric
+        named, logged = self.settings.monitor_metric, logged_names(trainer)
         if named is not None:
-            if logged_value(trainer, named) is None:
+            if named not in logged:
                 raise not_logged(trainer, named, path=f"{self.name}.monitor_metric")
             return named
         stopper = trainer.early_stopping_callback
-        if stopper is not None and logged_value(trainer, stopper.monitor) is not None:
+        if stopper is not None and stopper.monitor in logged:
             return stopper.monitor
         return first_validation_loss(trainer)
 

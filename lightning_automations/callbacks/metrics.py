@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from lightning.pytorch import Trainer
 
 from lightning_automations.core.errors import ConfigError, Problem, nearest
 from lightning_automations.core.metric_names import direction_from_name, is_validation_loss
-from lightning_automations.lightning_internals import logged_metric_object
+from lightning_automations.lightning_internals import logged_metric_object, logged_now, names_logged_in_training
 
-__all__ = ["direction_of", "first_validation_loss", "logged_names", "logged_value", "not_logged"]
+__all__ = [
+    "direction_of",
+    "first_validation_loss",
+    "fresh_value",
+    "logged_names",
+    "not_logged",
+    "value_at_validation",
+]
 
 
 def direction_of(trainer: Trainer, name: str, mode: Literal["auto", "min", "max"]) -> Literal["min", "max"]:
@@ -47,10 +55,18 @@ def direction_of(trainer: Trainer, name: str, mode: Literal["auto", "min", "max"
     return direction
 
 
-def logged_value(trainer: Trainer, name: str) -> float | None:
-    """The last value that was logged under this name, or None. Waits for the device: ask after a validation only."""
-    value = trainer.callback_metrics.get(name)
+def fresh_value(trainer: Trainer, name: str) -> float | None:
+    """What was logged under this name in the validation or training epoch that ends now, or None: each value once."""
+    value = logged_now(trainer, name)
     return None if value is None else float(value)
+
+
+def value_at_validation(trainer: Trainer, name: str) -> float | None:
+    """What the validation that ends now says of a metric, or None; of a metric of the training, its last value."""
+    value = fresh_value(trainer, name)
+    if value is None and name in trainer.callback_metrics and name in names_logged_in_training(trainer):
+        return float(trainer.callback_metrics[name])
+    return value
 
 
 def logged_names(trainer: Trainer) -> list[str]:
@@ -78,7 +94,13 @@ def not_logged(trainer: Trainer, name: str, *, path: str) -> ConfigError:
                 path=path,
                 expected=f"a logged metric ({', '.join(names) if names else 'nothing was logged'})",
                 got=repr(name),
-                hint=nearest(name, names),
+                hint=_continued(name, names) or nearest(name, names),
             )
         ]
     )
+
+
+def _continued(name: str, names: Sequence[str]) -> str | None:
+    """The question to ask where a name was logged with something behind it: a loader's number, or a scale's."""
+    longer = [repr(other) for other in names if other.startswith(name)][:3]
+    return f"Did you mean {' or '.join(longer)}?" if longer else None

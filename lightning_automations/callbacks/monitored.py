@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from lightning.pytorch import Trainer
 
-from lightning_automations.callbacks.metrics import direction_of, logged_names, not_logged
+from lightning_automations.callbacks.metrics import direction_of, fresh_value, logged_names, not_logged
 from lightning_automations.core.early_stopping import EarlyStoppingSettings
 from lightning_automations.core.errors import ConfigError
-from lightning_automations.core.metric_names import is_validation_loss
-from lightning_automations.lightning_internals import logged_now, names_logged_in_training
+from lightning_automations.core.metric_names import is_of_validation, is_validation_loss
+from lightning_automations.lightning_internals import names_logged_in_training, names_logged_now
 
 __all__ = ["MonitoredMetric"]
 
@@ -60,8 +60,9 @@ class MonitoredMetric:
             trainer: The trainer.
             validated_now: Whether what the last validation has logged is of this step too.
         """
-        logged = trainer.callback_metrics if validated_now and not self.seen else logged_now(trainer)
-        return float(logged[self.name]) if self.name in logged else None
+        if validated_now and not self.seen:
+            return float(trainer.callback_metrics[self.name]) if self.name in trainer.callback_metrics else None
+        return fresh_value(trainer, self.name)
 
     def take_direction(self, trainer: Trainer) -> _Direction:
         """Which way is better, asked when the metric has been logged.
@@ -114,8 +115,12 @@ class MonitoredMetric:
         return f"{missing!r} is not logged; it watches {other!r} (monitor_metric names another)"
 
     def warn_if_absent(self, trainer: Trainer) -> None:
-        """Said at the end of the sanity check, when a wrong name can still be corrected cheaply."""
-        if self._named and self.name not in logged_now(trainer) and trainer.is_global_zero:
+        """Said at the end of the sanity check, when a wrong name can still be corrected cheaply.
+
+        Not of a name that tells of no validation: what the training logs cannot be known yet.
+        """
+        known = not self._named or not is_of_validation(self.name) or self.name in names_logged_now(trainer)
+        if not known and trainer.is_global_zero:
             log.warning("%s: %r was not logged in the sanity check", self._settings.automation, self.name)
 
     def _missing(self, trainer: Trainer) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-__all__ = ["direction_from_name", "is_validation_loss"]
+__all__ = ["direction_from_name", "is_of_validation", "is_validation_loss"]
 
 _LOWER_IS_BETTER = frozenset({
     "loss", "losses", "error", "errors", "err", "mae", "mse", "rmse", "mape", "smape", "msle", "crps", "nll", "ppl",
@@ -55,8 +55,16 @@ def is_validation_loss(name: str) -> bool:
     >>> is_validation_loss("val_loss"), is_validation_loss("train/loss")
     (True, False)
     """
-    words = _words(name)
-    return not _VALIDATION.isdisjoint(words) and "loss" in words
+    return is_of_validation(name) and "loss" in _words(name)
+
+
+def is_of_validation(name: str) -> bool:
+    """Whether a name says that its metric is one of the validation.
+
+    >>> is_of_validation("val/psnr"), is_of_validation("train/loss"), is_of_validation("psnr")
+    (True, False, False)
+    """
+    return not _VALIDATION.isdisjoint(_words(name))
 
 
 def _words(name: str) -> list[str]:

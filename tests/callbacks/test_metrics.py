@@ -12,9 +12,10 @@ from torchmetrics.image import PeakSignalNoiseRatio
 from lightning_automations.callbacks.metrics import (
     direction_of,
     first_validation_loss,
+    fresh_value,
     logged_names,
-    logged_value,
     not_logged,
+    value_at_validation,
 )
 from lightning_automations.core.errors import ConfigError
 from tests.callbacks.helpers import Regression, make_trainer, train_loader, val_loader
@@ -52,7 +53,7 @@ class Asking(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
             self.directions = {name: direction_of(trainer, name, "auto") for name in self.names}
-            self.values = {name: logged_value(trainer, name) for name in ("val/thing", "nothing")}
+            self.values = {name: fresh_value(trainer, name) for name in ("val/thing", "nothing")}
             self.loss = first_validation_loss(trainer)
 
 
@@ -114,3 +115,60 @@ def test_the_error_for_a_missing_metric_lists_what_was_logged() -> None:
     assert str(not_logged(trainer, "loss", path="m")) == (
         "m: expected a logged metric (nothing was logged), got 'loss'."
     )
+
+
+def test_the_error_for_a_missing_metric_prefers_names_that_begin_with_it() -> None:
+    """With several loaders Lightning puts the loader's number behind the name."""
+    trainer = make_trainer()
+    names = ("train/loss", "val/loss/dataloader_idx_0", "val/loss/dataloader_idx_1")
+    trainer.callback_metrics.update(dict.fromkeys(names, torch.tensor(1.0)))
+    assert str(not_logged(trainer, "val/loss", path="m")).endswith(
+        "Did you mean 'val/loss/dataloader_idx_0' or 'val/loss/dataloader_idx_1'?"
+    )
+
+
+class Reading(Callback):
+    """Notes what each validation says of some metrics."""
+
+    def __init__(self, read: Any, *names: str) -> None:
+        self.read = read
+        self.seen: dict[str, list[float | None]] = {name: [] for name in names}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            for name, values in self.seen.items():
+                values.append(self.read(trainer, name))
+
+
+class EverySecond(Regression):
+    """Logs its metrics in every second epoch only, one for each of two loaders and one under a name of its own."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.log("train/rate", 0.5, on_step=True)
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        if self.current_epoch % 2 == 0:
+            self.log("val/loss", float(self.current_epoch + dataloader_idx))
+            self.log(f"val/own_{dataloader_idx}", float(self.current_epoch), add_dataloader_idx=False)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("val/all", 1.0)
+
+
+NAMES = ("val/loss/dataloader_idx_0", "val/loss/dataloader_idx_1", "val/own_0", "val/own_1", "val/all", "train/rate")
+
+
+@pytest.mark.parametrize("read", [fresh_value, value_at_validation])
+def test_a_value_is_read_in_the_validation_that_logged_it(read: Any) -> None:
+    """Whichever loader it was logged for; ``callback_metrics`` would give it again at the next validation."""
+    reading = Reading(read, *NAMES)
+    make_trainer([reading], max_epochs=4).fit(EverySecond(), train_loader(), [val_loader(), val_loader()])
+    assert reading.seen == {
+        "val/loss/dataloader_idx_0": [0.0, None, 2.0, None],
+        "val/loss/dataloader_idx_1": [1.0, None, 3.0, None],
+        "val/own_0": [0.0, None, 2.0, None],
+        "val/own_1": [0.0, None, 2.0, None],
+        "val/all": [1.0] * 4,
+        "train/rate": [None if read is fresh_value else 0.5] * 4,
+    }

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_automations.core.metric_names import direction_from_name, is_validation_loss
+from lightning_automations.core.metric_names import direction_from_name, is_of_validation, is_validation_loss
 
 LOWER = [
     "val_loss", "val/loss", "valLoss", "loss_epoch", "val/mse", "RMSE", "MeanAbsoluteError", "val/word_error_rate",
@@ -41,3 +41,13 @@ def test_any_text_is_a_name(name: str) -> None:
 def test_a_validation_loss_is_known_by_both_words(name: str, answer: bool) -> None:
     """Only a name with a word for the validation and the word loss is a validation loss."""
     assert is_validation_loss(name) is answer
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [("val/psnr", True), ("valid_acc", True), ("val/loss/dataloader_idx_1", True), ("train/loss", False),
+     ("psnr", False), ("interval", False)],
+)  # fmt: skip
+def test_a_metric_of_the_validation_is_known_by_its_word(name: str, answer: bool) -> None:
+    """A name without a word for the validation says nothing about where it is logged."""
+    assert is_of_validation(name) is answer
