@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from lightning_automations.config.document import Document, read_document
 from lightning_automations.config.names import AUTOMATIONS, NOT_IN_THIS_VERSION, SECTION, SETTINGS_CLASSES
-from lightning_automations.config.section import Section, not_a_mapping, read_section
+from lightning_automations.config.section import Section, not_a_mapping, read_sections
 from lightning_automations.config.yaml_tree import joined
 from lightning_automations.core.checking import checked
 from lightning_automations.core.errors import ConfigError, Problem, nearest
 from lightning_automations.core.settings import AutomationSettings
 
-__all__ = ["Written", "load_settings"]
+__all__ = ["Check", "Written", "load_settings"]
 
 Written = tuple[type[AutomationSettings], dict[str, Any]]
 """An automation, and the settings that were written for it: what is not written may be fitted to the run."""
+
+Check = Callable[[Mapping[str, Any], str], Iterable[Problem]]
+"""Finds what is wrong with the settings written for an automation beyond their types; takes them and their path."""
 
 _SECTION_SETTINGS = ("enabled", "journal", "dry_run")
 _INHERITED = ("journal", "dry_run")
 
 
-def load_settings(source: object) -> list[Written]:
+def load_settings(source: object, *, checks: Mapping[type[AutomationSettings], Check] | None = None) -> list[Written]:
     """The automations that a configuration turns on, in the order of the file.
 
     Args:
         source: The path of a YAML file, a mapping, or a ``DictConfig``. The section ``training_automations`` stands at
             its root or under ``train``; all other keys are left alone.
+        checks: What else to ask about the settings of an automation: torch, for the arguments of its schedulers.
 
     Returns:
         Settings classes with the values that were written, each of them checked. ``journal`` and ``dry_run`` of the
@@ -46,10 +50,10 @@ def load_settings(source: object) -> list[Written]:
     problems = list(document.problems)
     automations: list[Written] = []
     try:
-        section = read_section(document)
-        problems += section.problems
-        automations, found = _automations(section, document)
-        problems += found
+        for section in read_sections(document):
+            written, found = _automations(section, document, checks or {})
+            automations += written
+            problems += [*section.problems, *found]
     except ConfigError as error:
         problems += error.problems
     if problems:
@@ -58,7 +62,9 @@ def load_settings(source: object) -> list[Written]:
     return automations
 
 
-def _automations(section: Section, document: Document) -> tuple[list[Written], list[Problem]]:
+def _automations(
+    section: Section, document: Document, checks: Mapping[type[AutomationSettings], Check]
+) -> tuple[list[Written], list[Problem]]:
     shared, problems = _section_settings(section)
     inherited = {name: shared[name] for name in _INHERITED if name in shared}
     named: dict[type[AutomationSettings], str] = {}
@@ -70,14 +76,13 @@ def _automations(section: Section, document: Document) -> tuple[list[Written], l
         automation = AUTOMATIONS.get(name)
         if automation is None:
             problems.append(_unknown(name, path))
-        elif automation in named:
+            continue
+        if automation in named:
             problems.append(_named_twice(automation, path, named[automation], document))
-        else:
-            named[automation] = path
-            written, found = _written(automation, value, path)
-            found = _without_consequences(found, value, path, section)
-            problems += found
-            automations.append((automation, {**inherited, **written}))
+        named.setdefault(automation, path)
+        written, found = _written(automation, value, path, checks.get(automation))
+        problems += _without_consequences(found, value, path, section)
+        automations.append((automation, {**inherited, **written}))
     if not named:
         automations = [(automation, dict(inherited)) for automation in SETTINGS_CLASSES]
     if problems or not shared.get("enabled", True):
@@ -97,24 +102,28 @@ def _section_settings(section: Section) -> tuple[dict[str, Any], list[Problem]]:
     return values, problems
 
 
-def _written(automation: type[AutomationSettings], value: object, path: str) -> tuple[dict[str, Any], list[Problem]]:
+def _written(
+    automation: type[AutomationSettings], value: object, path: str, check: Check | None
+) -> tuple[dict[str, Any], list[Problem]]:
     if value is None:
         return {}, []
     if not isinstance(value, Mapping):
         return {}, [not_a_mapping(value, path)]
+    problems = [] if check is None else list(check(value, path))
     try:
         automation.from_mapping(value)
     except ConfigError as error:
-        return {}, [_moved(problem, automation.automation, path) for problem in error.problems]
-    return dict(value), []
+        problems = [*(_moved(problem, automation.automation, path) for problem in error.problems), *problems]
+    return dict(value), problems
 
 
 def _without_consequences(problems: list[Problem], value: object, path: str, section: Section) -> list[Problem]:
     """The problems without those of defaults that stand in for what could not be read."""
-    if not any(problem.path.startswith(f"{path}.") for problem in section.problems):
+    unread = {problem.path for problem in section.problems if problem.path.startswith(f"{path}.")}
+    if not unread:
         return problems
     written = tuple(joined(path, name) for name in value) if isinstance(value, Mapping) else ()
-    return [problem for problem in problems if problem.path.startswith(written)]
+    return [problem for problem in problems if problem.path.startswith(written) and problem.path not in unread]
 
 
 def _moved(problem: Problem, automation: str, path: str) -> Problem:

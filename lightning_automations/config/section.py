@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning_automations.config.document import Document
@@ -11,7 +11,7 @@ from lightning_automations.config.interpolation import Path, Reader, dotted, key
 from lightning_automations.config.names import SECTION
 from lightning_automations.core.errors import ConfigError, Problem, nearest
 
-__all__ = ["Section", "not_a_mapping", "read_section"]
+__all__ = ["Section", "not_a_mapping", "read_sections"]
 
 TRAIN = "train"
 
@@ -31,20 +31,30 @@ class Section:
     problems: tuple[Problem, ...]
 
 
-def read_section(document: Document) -> Section:
-    """The section of a configuration.
+def read_sections(document: Document) -> list[Section]:
+    """The section of a configuration; a second one is a problem, and read all the same for what is wrong in it.
 
     Raises:
-        ConfigError: If there is none, there are two, or it is not a mapping.
+        ConfigError: If there is none.
     """
+    places = _places(document)
+    sections = [_read(document, path, container) for path, container in places]
+    first, *others = sections
+    return [first, *(_second(document, section, first.path) for section in others)]
+
+
+def _read(document: Document, path: Path, container: Any) -> Section:
     reader = Reader(document.data)
-    path, container = _place(document, reader)
     value, problem = reader.member(container, SECTION, path)
     if problem is not None:
-        raise ConfigError([problem])
-    values = {} if value is None else reader.plain(value, path)
+        return Section(path=dotted(path), values={}, problems=(problem,))
+    try:
+        values = {} if value is None else reader.plain(value, path)
+    except ConfigError as error:
+        return Section(path=dotted(path), values={}, problems=error.problems)
     if not isinstance(values, dict):
-        raise ConfigError([*reader.problems, not_a_mapping(values, dotted(path))])
+        found = (*reader.problems, not_a_mapping(values, dotted(path)))
+        return Section(path=dotted(path), values={}, problems=found)
     return Section(path=dotted(path), values=values, problems=tuple(reader.problems))
 
 
@@ -66,24 +76,24 @@ def _kind(value: object) -> str:
     return "a list" if isinstance(value, list) else f"{value!r} ({type(value).__name__})"
 
 
-def _place(document: Document, reader: Reader) -> tuple[Path, Any]:
-    """The path of the section and the mapping that holds it."""
-    root = document.data
+def _places(document: Document) -> list[tuple[Path, Any]]:
+    """The path of each section and the mapping that holds it."""
+    root, reader = document.data, Reader(document.data)
     places: list[tuple[Path, Any]] = [((SECTION,), root)] if SECTION in keys_of(root) else []
     train, problem = reader.member(root, TRAIN, (TRAIN,)) if TRAIN in keys_of(root) else (None, None)
     if isinstance(train, Mapping) and SECTION in keys_of(train):
         places.append(((TRAIN, SECTION), train))
     if not places:
         raise ConfigError([problem or _no_section(root, train)])
-    if len(places) > 1:
-        raise ConfigError([_two_sections(document, *(dotted(path) for path, _ in places))])
-    return places[0]
+    return places
 
 
-def _two_sections(document: Document, first: str, second: str) -> Problem:
+def _second(document: Document, section: Section, first: str) -> Section:
     line = document.line(first)
     place = f" (line {line})" if line else ""
-    return Problem(path=second, expected="one section in a document", got=f"a second one beside {first!r}{place}")
+    got = f"a second one beside {first!r}{place}"
+    problem = Problem(path=section.path, expected="one section in a document", got=got)
+    return replace(section, problems=(problem, *section.problems))
 
 
 def _no_section(root: Mapping[Any, Any], train: object) -> Problem:

@@ -43,7 +43,7 @@ def checked(value: Any, hint: Any, *, path: str) -> tuple[Any, list[Problem]]:
         fitted, sound = _fitted(value, option)
         if sound:
             return fitted, []
-    return value, [Problem(path=path, expected=expectation(hint), got=shown(value))]
+    return value, _problems(value, hint, path)
 
 
 def expectation(hint: Any) -> str:
@@ -53,6 +53,22 @@ def expectation(hint: Any) -> str:
     'a number above 0 and at most 1'
     """
     return " or ".join(_expectation(option) for option in _options(hint))
+
+
+def _problems(value: Any, hint: Any, path: str) -> list[Problem]:
+    """What is wrong with a value that fits none of the options: in a list, each item that is wrong."""
+    for option in _options(hint):
+        if get_origin(option) is tuple and isinstance(value, (list, tuple)):
+            item_hint = get_args(option)[0]
+            found = [checked(item, item_hint, path=f"{path}.{index}")[1] for index, item in enumerate(value)]
+            return [problem for problems in found for problem in problems]
+    return [Problem(path=path, expected=expectation(hint), got=shown(value), hint=_nearest_choice(value, hint))]
+
+
+def _nearest_choice(value: Any, hint: Any) -> str | None:
+    choices = [choice for option in _options(hint) if get_origin(option) is Literal for choice in get_args(option)]
+    texts = [choice for choice in choices if isinstance(choice, str)]
+    return nearest(value, texts) if isinstance(value, str) else None
 
 
 def _options(hint: Any) -> tuple[Any, ...]:

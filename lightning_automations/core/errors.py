@@ -73,6 +73,12 @@ def nearest(name: str, known: Sequence[str]) -> str | None:
 
     >>> nearest("patiense", ["patience", "mode"])
     "Did you mean 'patience'?"
+    >>> nearest("MAX", ["min", "max"])
+    "Did you mean 'max'?"
     """
     matches = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if not matches:
+        # A name in other letters is the same name to whoever wrote it.
+        folded = {candidate.casefold(): candidate for candidate in known}
+        matches = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)]
     return f"Did you mean {matches[0]!r}?" if matches else None

@@ -1,5 +1,6 @@
 """From a section to settings: which automations are built, with what, and the message for each kind of mistake."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ from omegaconf import OmegaConf
 
 from lightning_automations.config.loading import load_settings
 from lightning_automations.config.names import AUTOMATIONS
-from lightning_automations.core.errors import ConfigError
+from lightning_automations.core.early_stopping import EarlyStoppingSettings
+from lightning_automations.core.errors import ConfigError, Problem
 
 SECTION = "training_automations"
 FOUR = [
@@ -327,6 +329,80 @@ train:
         "'DynamicLossScheduling', which is not in this version. Remove it from this section.\n"
         "  c.yml:15: train.training_automations.dry_run: expected true or false, got 'no' (str)."
     )
+
+
+def test_two_sections_are_both_read_for_mistakes() -> None:
+    """That there is a second one hides nothing of what is wrong in either."""
+    text = """\
+training_automations:
+  early_stopping: {patience: 0}
+train:
+  training_automations:
+    early_stopping: {mode: maxx}
+    x: ${nowhere}
+"""
+    assert [line.split(": expected")[0].strip() for line in _told(text).splitlines()[1:]] == [
+        "c.yml:2: training_automations.early_stopping.patience",
+        "c.yml:4: train.training_automations",
+        "c.yml:5: train.training_automations.early_stopping.mode",
+        "c.yml:6: train.training_automations.x",
+    ]
+    assert len(_told("training_automations: 3\ntrain: {training_automations: 4}").splitlines()) == 4
+
+
+def test_an_automation_named_twice_is_read_for_mistakes_in_both_blocks() -> None:
+    """Under two of its names, each with mistakes of its own."""
+    text = """\
+training_automations:
+  early_stopping: {patience: 0}
+  IntelligentEarlyStopping: {mode: maxx, criteria: [plateau, overfiting]}
+"""
+    assert _told(text) == (
+        "4 problems in the configuration:\n"
+        "  c.yml:2: training_automations.early_stopping.patience: expected a whole number at least 1, got 0 (int).\n"
+        "  c.yml:3: training_automations.IntelligentEarlyStopping: expected one entry for IntelligentEarlyStopping, "
+        "got a second one beside 'training_automations.early_stopping' (line 2).\n"
+        "  c.yml:3: training_automations.IntelligentEarlyStopping.mode: expected one of 'auto', 'min', 'max', got "
+        "'maxx' (str). Did you mean 'max'?\n"
+        "  c.yml:3: training_automations.IntelligentEarlyStopping.criteria.1: expected one of 'plateau', "
+        "'overfitting', 'non_finite', 'threshold', got 'overfiting' (str). Did you mean 'overfitting'?"
+    )
+
+
+def test_an_item_of_a_list_has_its_own_line() -> None:
+    """Where each stands on one."""
+    text = "training_automations:\n  early_stopping:\n    criteria:\n    - plateau\n    - treshold\n"
+    assert _told(text).startswith("c.yml:5: training_automations.early_stopping.criteria.1: expected one of")
+
+
+def _odd_patience(values: Mapping[str, Any], path: str) -> list[Problem]:
+    return [Problem(path=f"{path}.patience", expected="an even one", got="odd")] if values.get("patience") == 7 else []
+
+
+def test_what_else_is_asked_is_told_with_the_rest() -> None:
+    """A check that is handed over sees the values of its automation, and its problems get file and line."""
+    text = "training_automations:\n  dry_run: 1\n  early_stopping:\n    patience: 7\n    mode: maxx\n"
+    Path("c.yml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings("c.yml", checks={EarlyStoppingSettings: _odd_patience})
+    assert [(problem.line, problem.path) for problem in caught.value.problems] == [
+        (2, "training_automations.dry_run"),
+        (4, "training_automations.early_stopping.patience"),
+        (5, "training_automations.early_stopping.mode"),
+    ]
+
+
+def test_what_could_not_be_read_is_told_once() -> None:
+    """A check that misses a value says nothing of it where the value is there and cannot be resolved."""
+
+    def misses(values: Mapping[str, Any], path: str) -> list[Problem]:
+        return [Problem(path=f"{path}.fallback.{name}", expected="a value", got="nothing") for name in ("a", "b")]
+
+    source = {SECTION: {"early_stopping": {"fallback": {"a": "${nowhere}"}}}}
+    with pytest.raises(ConfigError) as caught:
+        load_settings(source, checks={EarlyStoppingSettings: misses})
+    assert [problem.path.rpartition(".")[2] for problem in caught.value.problems] == ["a", "b"]
+    assert "cannot be resolved" in str(caught.value)
 
 
 def test_a_foreign_file_without_a_section_says_so() -> None:

@@ -82,7 +82,19 @@ def test_a_sound_value_is_fitted_to_its_type(value: Any, hint: Any, fitted: Any)
         (math.inf, Annotated[float, Gt(0), Lt(math.inf)], "x: expected a number above 0 and finite, got inf (float)."),
         ("c", Literal["a", "b"], "x: expected one of 'a', 'b', got 'c' (str)."),
         (0, Literal["off", False], "x: expected one of 'off', False, got 0 (int)."),
-        (["c"], tuple[Literal["a"], ...], "x: expected a list, each of it one of 'a', got ['c'] (list)."),
+        (["a", "c"], tuple[Literal["a"], ...], "x.1: expected one of 'a', got 'c' (str)."),
+        (
+            ["beth"],
+            Literal["all"] | tuple[Literal["alpha", "beta"], ...],
+            "x.0: expected one of 'alpha', 'beta', got 'beth' (str). Did you mean 'beta'?",
+        ),
+        (
+            "al",
+            Literal["all"] | tuple[Literal["alpha"], ...],
+            "x: expected one of 'all' or a list, each of it one of 'alpha', got 'al' (str). Did you mean 'all'?",
+        ),
+        ("maxx", Literal["min", "max"], "x: expected one of 'min', 'max', got 'maxx' (str). Did you mean 'max'?"),
+        ("MAX", Literal["min", "max"], "x: expected one of 'min', 'max', got 'MAX' (str). Did you mean 'max'?"),
         ("abc", tuple[str, ...], "x: expected a list, each of it a text, got 'abc' (str)."),
         ([1], Mapping[str, Any], "x: expected a mapping, got [1] (list)."),
         (None, Fallback, "x: expected a mapping, got null."),
@@ -107,6 +119,12 @@ def test_every_problem_of_a_mapping_is_found() -> None:
     """A mapping with known names reports each member."""
     _, problems = checked({"threshold": -1, "kind": "c", "x": 0}, Fallback, path="fallback")
     assert [problem.path for problem in problems] == ["fallback.threshold", "fallback.kind", "fallback.x"]
+
+
+def test_every_wrong_item_of_a_list_is_found() -> None:
+    """Each by its index; those that are sound are not named."""
+    _, problems = checked(["a", "c", "b", 1], tuple[Literal["a", "b"], ...], path="criteria")
+    assert [problem.path for problem in problems] == ["criteria.1", "criteria.3"]
 
 
 def test_a_mapping_is_copied() -> None:

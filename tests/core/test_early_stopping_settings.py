@@ -19,8 +19,8 @@ def test_criteria_are_named_or_all() -> None:
     with pytest.raises(ConfigError) as caught:
         EarlyStoppingSettings(criteria=["plateaus"])
     assert str(caught.value) == (
-        "IntelligentEarlyStopping.criteria: expected one of 'all' or a list, each of it one of 'plateau',"
-        " 'overfitting', 'non_finite', 'threshold', got ['plateaus'] (list)."
+        "IntelligentEarlyStopping.criteria.0: expected one of 'plateau', 'overfitting', 'non_finite', 'threshold',"
+        " got 'plateaus' (str). Did you mean 'plateau'?"
     )
 
 

@@ -55,7 +55,7 @@ def test_an_error_of_the_configuration_is_a_value_error() -> None:
 
 @pytest.mark.parametrize(
     ("name", "question"),
-    [("patiense", "Did you mean 'patience'?"), ("Patience", "Did you mean 'patience'?"), ("zzz", None), ("", None)],
+    [("patiense", "Did you mean 'patience'?"), ("PATIENSE", "Did you mean 'patience'?"), ("zzz", None), ("", None)],
 )
 def test_the_nearest_name_is_asked_for(name: str, question: str | None) -> None:
     """A name that is close to a known one gets a question, any other gets none."""
