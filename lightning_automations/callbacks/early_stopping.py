@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from lightning.pytorch import LightningModule, Trainer
@@ -129,10 +128,12 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
         self._planned_steps = self.session.length.steps
         if self._plain:
             self._make_plain()
+        if self._budget_used_up():
+            self.retire(trainer, self._budget_message())
         reset_attributes(self, self.effective_settings)
         self._show_history()
         obstacles = self.effective_settings.obstacles(self.session.length)
-        if obstacles:
+        if obstacles and self.judges:
             self.note(trainer, f"it cannot stop this run early: {'; '.join(obstacles)}")
         self.begin_keeping_weights(trainer, pl_module, resumed=self.metric.seen)
 
@@ -148,13 +149,13 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
         if trainer.sanity_checking:
             if self.settings.enabled:
                 self.metric.warn_if_absent(trainer)
-        elif self._judges:
+        elif self.judges:
             self._validated_at = trainer.global_step
             if self._validation_is_sound:
                 self._judge(trainer, pl_module, at_epoch_end=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._judges and self._judged_at != trainer.global_step and self._epoch_is_sound:
+        if self.judges and self._judged_at != trainer.global_step and self._epoch_is_sound:
             self._judge(trainer, pl_module, at_epoch_end=True)
         self._epoch_is_sound = True
 
@@ -173,7 +174,8 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
     # Judging ---------------------------------------------------------------------------------------------------------
 
     @property
-    def _judges(self) -> bool:
+    def judges(self) -> bool:
+        """Whether values are judged, by all criteria or by the plain rule alone."""
         return self._awake and (self.active or self._plain) and self.metric.wanted
 
     def _judge(self, trainer: Trainer, pl_module: LightningModule, *, at_epoch_end: bool) -> None:
@@ -216,7 +218,8 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
             self.keep_weights_if_best(trainer, pl_module, metric, higher_is_better=direction == "max")
         self._show_history()
         limit = self.effective_settings.max_adjustments
-        if adjustment is not None and (limit is None or self._stops < limit):
+        # At a budget of 0 the plain rule alone gets here.
+        if adjustment is not None and (limit is None or self._stops < max(limit, 1)):
             self._end_training(trainer, adjustment)
 
     def _observe(self, trainer: Trainer, metric: float, train_loss: float) -> Adjustment | None:
@@ -229,7 +232,7 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
             metric=metric,
             higher_is_better=self.metric.direction == "max",
             train_loss=train_loss,
-            rate=float(trainer.optimizers[0].param_groups[0]["lr"]) if trainer.optimizers else None,
+            rate=next((rates[0] for rates in self.session.rate.effective if rates), None),
             # Lightning keeps should_stop until its own minima are reached, and then ends a run that may be improving.
             may_stop=step >= (trainer.min_steps or 0) and epochs_done >= (trainer.min_epochs or 0),
         )
@@ -247,7 +250,7 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
 
     def _budget_used_up(self) -> bool:
         # Stops are counted per fit, in ``decide``: to have stopped a run is no reason to retire.
-        return False
+        return self.effective_settings.max_adjustments == 0
 
     def _find_metric(self, trainer: Trainer, pl_module: LightningModule) -> None:
         before = self.metric.name
@@ -255,23 +258,22 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
         if message is not None:
             self.note(trainer, message)
         if self.metric.name != before:
-            self.decision_point(trainer, pl_module)
+            self._judge(trainer, pl_module, at_epoch_end=self._at_epoch_end)
 
     # The end ---------------------------------------------------------------------------------------------------------
 
     def apply_fallback(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.forget_weights()  # nobody looks any more whether later ones are better
-        if self.settings.fallback.get("early_stopping", False):
-            self._plain = True
+        self._plain = self.settings.fallback.get("early_stopping", False)
+        if self._plain:
             self._make_plain()
+        else:
+            self.forget_weights()  # nobody looks any more whether later ones are better
 
     def _make_plain(self) -> None:
         """Decide by patience alone from here on, with the gates as they are."""
         state = self.brain.state_dict()
-        settings = replace(
-            self.effective_settings, criteria=("plateau",), stopping_threshold=None, divergence_threshold=None
-        )
-        self.brain = EarlyStoppingBrain(settings)
+        self.effective_settings = self.effective_settings.by_patience_alone()
+        self.brain = EarlyStoppingBrain(self.effective_settings)
         self.brain.load_state_dict(state)
 
     def values(self) -> Mapping[str, float]:

@@ -31,6 +31,11 @@ class RestoresBest(AutomationCallback):
     """What a checkpoint held, between its loading and the start of training."""
 
     @property
+    def judges(self) -> bool:
+        """Whether values are judged."""
+        return self.active
+
+    @property
     def keeps_weights(self) -> bool:
         """Whether weights are kept at all."""
         return self.settings.restore_best and not self.settings.dry_run
@@ -50,7 +55,7 @@ class RestoresBest(AutomationCallback):
         """
         self.weights_put_back = self._failed_run = False
         saved, self._saved_weights = self._saved_weights, None
-        if not self.keeps_weights:
+        if not self.keeps_weights or not self.judges:
             return
         if saved is not None and resumed:
             self.best_weights.load(saved)
@@ -75,7 +80,7 @@ class RestoresBest(AutomationCallback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         first = batch_idx == 0 and dataloader_idx == 0
-        if first and self.active and self.keeps_weights:
+        if first and self.judges and self.keeps_weights:
             self._guarded(trainer, self._look, trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -67,7 +67,8 @@ class EarlyStoppingSettings(AutomationSettings):
         check_finite: Stop when the metric is NaN or infinite at two judgements in a row (criterion ``non_finite``).
         strict: Whether a metric that was written and is not logged is an error; False: it is waited for.
         verbose: Log every improvement.
-        max_adjustments: Stops in one fit; 0: the run is never stopped.
+        max_adjustments: Stops in one fit, 0 or more; None: no limit. 0: it retires as training starts, and nothing is
+            judged unless the fallback goes on.
         fallback: ``early_stopping``: whether the plain rule goes on once the automation has retired.
 
     Raises:
@@ -134,11 +135,13 @@ class EarlyStoppingSettings(AutomationSettings):
             return settings
         return replace(settings, max_no_improvement=max(settings.max_no_improvement, settings.patience))
 
+    def by_patience_alone(self) -> Self:
+        """The settings of the plain rule: gates and patience as they are, no other criterion."""
+        return replace(self, criteria=("plateau",), stopping_threshold=None, divergence_threshold=None)
+
     def obstacles(self, run: RunLength) -> list[str]:
         """Why the run cannot be stopped early, as far as that is known at its start; empty where it can."""
         found = []
-        if self.max_adjustments == 0:
-            found.append("max_adjustments is 0")
         if not self.criteria:
             found.append("criteria is empty")
         if run.epochs is not None and self.min_epochs >= run.epochs:

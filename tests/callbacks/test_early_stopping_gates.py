@@ -11,10 +11,11 @@ import torch
 
 from lightning_automations.callbacks.early_stopping import IntelligentEarlyStopping
 from lightning_automations.core.events import Event, EventKind
-from tests.callbacks.curves import FLAT, STEPS_PER_EPOCH, Scripted, fit, lightning_reason, stopper
+from tests.callbacks.curves import FLAT, OPEN, STEPS_PER_EPOCH, Scripted, fit, lightning_reason, stopper
 from tests.callbacks.helpers import (
     Regression,
     SaveAt,
+    journal_entries,
     train_loader,
     val_loader,
 )
@@ -70,13 +71,68 @@ def test_a_run_that_it_cannot_stop_is_told_so(caplog: pytest.LogCaptureFixture) 
     )
 
 
-def test_a_budget_of_zero_never_stops_and_does_not_retire() -> None:
-    """The metric is still followed."""
-    automation = stopper(max_adjustments=0)
-    trainer = fit(Scripted(FLAT), automation, max_epochs=8)
-    assert trainer.global_step == 8 * STEPS_PER_EPOCH
-    assert (automation.adjustments, automation.retired) == ([], False)
-    assert automation.values()["best"] == 0.5
+@pytest.mark.parametrize(("goes_on", "epochs"), [(False, 8), (True, 5)])
+def test_a_budget_of_zero_retires_as_training_starts(
+    goes_on: bool, epochs: int, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning, one entry; the plain rule goes on where the fallback says so, without the other criteria."""
+    journal = tmp_path / "journal.jsonl"
+    automation = stopper(
+        max_adjustments=0,
+        stopping_threshold=0.6,
+        restore_best=True,
+        fallback={"early_stopping": goes_on},
+        journal=str(journal),
+    )
+    module = Scripted(FLAT)
+    trainer = fit(module, automation, max_epochs=8)
+    assert trainer.global_step == epochs * STEPS_PER_EPOCH
+    assert automation.retired
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        "IntelligentEarlyStopping retires at step 0: its budget of 0 adjustments is used up (max_adjustments)"
+    ]
+    events = [(entry["event"], entry.get("step")) for entry in journal_entries(journal)]
+    assert events == [
+        ("start", 0),
+        ("retired", 0),
+        *([("note", 0), ("adjustment", 80)] if goes_on else []),
+        ("end", trainer.global_step),
+    ]
+    assert automation.weights_put_back is goes_on
+    assert automation.best_weights.step == (32 if goes_on else None)
+
+
+def test_a_run_that_retired_at_a_budget_of_zero_stays_so_when_resumed(tmp_path: Any) -> None:
+    """It goes on by the plain rule, with the patience that had passed."""
+
+    def automation() -> IntelligentEarlyStopping:
+        return stopper(max_adjustments=0, fallback={"early_stopping": True})
+
+    whole, save, resumed = automation(), SaveAt(60, tmp_path), automation()
+    fit(Scripted(FLAT), whole, save)
+    assert fit(Scripted(FLAT), resumed, checkpoint=save.path).global_step == 5 * STEPS_PER_EPOCH
+    assert resumed.adjustments == whole.adjustments
+
+
+def test_the_plain_rule_finds_its_metric_too() -> None:
+    """Where none is named, the first validation is judged already."""
+    automation = IntelligentEarlyStopping(patience=48, **OPEN, max_adjustments=0, fallback={"early_stopping": True})
+    assert fit(Scripted([1.0]), automation).global_step == 4 * STEPS_PER_EPOCH
+
+
+@pytest.mark.filterwarnings("ignore:.*configure_optimizers. returned .None.")
+def test_a_run_without_an_optimizer_is_judged_all_the_same(tmp_path: Any) -> None:
+    """There is no learning rate to look at, and nobody fails over it."""
+
+    class NoOptimizer(Scripted):
+        def configure_optimizers(self) -> None:
+            return None
+
+    automation = stopper(stopping_threshold=0.6)
+    trainer = fit(NoOptimizer(FLAT), automation, max_epochs=4)
+    assert trainer.current_epoch == 2
+    assert not automation.retired
+    assert automation.best_score == torch.tensor(0.5)
 
 
 def test_a_dry_run_says_once_what_it_would_have_done() -> None:

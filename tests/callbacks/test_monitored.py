@@ -45,7 +45,7 @@ def test_a_named_metric_that_nobody_logs_is_an_error_after_the_first_validation(
 
 
 def test_the_sanity_check_only_warns(caplog: pytest.LogCaptureFixture) -> None:
-    """A metric that is logged later is no error."""
+    """A metric that is logged later is no error; one of the training can never be logged there."""
 
     class Late(Scripted):
         def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -56,6 +56,7 @@ def test_the_sanity_check_only_warns(caplog: pytest.LogCaptureFixture) -> None:
     assert "IntelligentEarlyStopping: 'val/loss' was not logged in the sanity check" in caplog.text
     caplog.clear()
     fit(Scripted([1.0]), stopper(), num_sanity_val_steps=1, max_epochs=2)
+    fit(Scripted([1.0]), stopper(monitor_metric="train/loss"), num_sanity_val_steps=1, max_epochs=2)
     assert "sanity check" not in caplog.text
 
 

@@ -103,8 +103,9 @@ def test_a_new_best_that_is_too_small_to_count_is_still_the_best() -> None:
 
 
 @has_weight_averaging
+@pytest.mark.parametrize("plain", [{}, {"max_adjustments": 0, "fallback": {"early_stopping": True}}])
 @pytest.mark.parametrize("order", ["before", "behind"])
-def test_under_weight_averaging_the_averaged_weights_are_back(order: str) -> None:
+def test_under_weight_averaging_the_averaged_weights_are_back(order: str, plain: dict[str, Any]) -> None:
     """Those that were validated, wherever the averaging stands in the list."""
 
     class ByEpoch(Recorded):
@@ -112,7 +113,7 @@ def test_under_weight_averaging_the_averaged_weights_are_back(order: str) -> Non
             self.validations.fill_(self.current_epoch)  # averaged like a weight otherwise
             super().validation_step(batch, batch_idx)
 
-    module, automation = ByEpoch(CURVE), stopper(restore_best=True, patience=5000)
+    module, automation = ByEpoch(CURVE), stopper(restore_best=True, patience=5000, **plain)
     averaging = pl.callbacks.EMAWeightAveraging(decay=0.5)
     fit(module, *([averaging, automation] if order == "before" else [automation, averaging]))
     assert equal(weights(module), module.validated[1])

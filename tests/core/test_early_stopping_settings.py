@@ -65,7 +65,6 @@ def test_a_default_never_cuts_a_written_patience_short() -> None:
             RunLength(steps=900),
             ["min_iterations is 5000 and the run has 900 steps", "warmup_iterations is 900 and the run has 900 steps"],
         ),
-        ({"max_adjustments": 0}, RunLength(), ["max_adjustments is 0"]),
         ({"criteria": []}, RunLength(), ["criteria is empty"]),
         (
             {"criteria": ["plateau"], "min_epochs": 0, "min_iterations": 0, "warmup_iterations": 100},
