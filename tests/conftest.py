@@ -6,6 +6,8 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # An error inside an automation would retire it and training would go on: a test has to see it.
 os.environ["LIGHTNING_AUTOMATIONS_ON_ERROR"] = "raise"
+# Lightning's command line calls what jsonargparse has deprecated.
+os.environ["JSONARGPARSE_DEPRECATION_WARNINGS"] = "off"
 
 from collections.abc import Generator, Sequence
 from importlib.metadata import version
