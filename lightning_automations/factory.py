@@ -11,9 +11,11 @@ from lightning.pytorch import Callback
 from lightning_automations.callbacks.base import AutomationCallback
 from lightning_automations.callbacks.batch_size import DynamicBatchSizeOptimizer
 from lightning_automations.callbacks.early_stopping import IntelligentEarlyStopping
+from lightning_automations.callbacks.fallback_checks import problems_of_written_fallback
 from lightning_automations.callbacks.gradient_clipping import AdaptiveGradientClipping
 from lightning_automations.callbacks.learning_rate import IntelligentLearningRateScheduler
-from lightning_automations.config.loading import load_settings
+from lightning_automations.config.loading import Check, load_settings
+from lightning_automations.core.learning_rate import LearningRateSettings
 from lightning_automations.core.settings import AutomationSettings
 
 __all__ = ["build_callbacks"]
@@ -28,6 +30,9 @@ _CALLBACKS: Mapping[type[AutomationSettings], type[AutomationCallback]] = {
         IntelligentEarlyStopping,
     )
 }
+
+# What torch alone can say of a setting, told with all that the configuration finds itself.
+_CHECKS: Mapping[type[AutomationSettings], Check] = {LearningRateSettings: problems_of_written_fallback}
 
 
 def build_callbacks(source: str | os.PathLike[str] | Mapping[Any, Any]) -> list[Callback]:
@@ -54,5 +59,5 @@ def build_callbacks(source: str | os.PathLike[str] | Mapping[Any, Any]) -> list[
         >>> callbacks[0].settings.patience
         500
     """
-    written = dict(load_settings(source))
+    written = dict(load_settings(source, checks=_CHECKS))
     return [callback(**written[settings]) for settings, callback in _CALLBACKS.items() if settings in written]

@@ -2,61 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch.optim import lr_scheduler
 
-from lightning_automations.core.errors import Problem, nearest
+from lightning_automations.callbacks.fallback_arguments import fitted_arguments, parameters_of, scheduler_class
 
-__all__ = ["FallbackSchedule", "fallback_problems"]
+__all__ = ["HORIZONS", "FallbackSchedule"]
 
-_SHORT_NAMES = {
-    "cosine": "CosineAnnealingLR",
-    "step": "StepLR",
-    "multistep": "MultiStepLR",
-    "exponential": "ExponentialLR",
-    "plateau": "ReduceLROnPlateau",
-    "constant": "ConstantLR",
-}
-_HORIZONS = ("T_max", "total_steps", "total_iters", "max_iters")
+HORIZONS = ("T_max", "total_steps", "total_iters", "max_iters")
 # At the end of these horizons the schedule would start again or fail; it is held instead.
 _ENDING = {"T_max": 0, "total_steps": 1}
 _LOWEST_RATES = ("eta_min", "min_lr")
 # What changes in a scheduler of torch as it steps; all the rest follows from its arguments.
 _MOVING = ("last_epoch", "_step_count", "T_cur", "T_i", "best", "num_bad_epochs", "cooldown_counter")
-# Arguments that may be a list with one value for every parameter group.
-_PER_GROUP = ("max_lr", "base_lr", "min_lr", "lr_lambda", "base_momentum", "max_momentum")
-_STEPS_OF_A_TRIAL = 3
-# What a scheduler of torch raises on arguments of the wrong type or value: it checks some and trips over the others.
-_REFUSALS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-
-
-def fallback_problems(fallback: Mapping[str, Any], *, path: str) -> list[Problem]:
-    """What is wrong with a fallback: a type that torch does not have, or arguments that its constructor refuses.
-
-    Args:
-        fallback: ``scheduler_type`` and ``scheduler_params``.
-        path: Dotted path of the setting.
-    """
-    if "scheduler_type" not in fallback:
-        return []
-    kind = fallback["scheduler_type"]
-    if _scheduler_class(kind) is None:
-        known = [*_SHORT_NAMES, *_class_names()]
-        return [
-            Problem(
-                path=f"{path}.scheduler_type",
-                expected=f"one of {', '.join(_SHORT_NAMES)}, or a class of torch.optim.lr_scheduler",
-                got=repr(kind),
-                hint=nearest(str(kind), known),
-            )
-        ]
-    arguments = fallback.get("scheduler_params", {})
-    unknown = _unknown_arguments(kind, arguments, path=f"{path}.scheduler_params")
-    return unknown or _problems_of_a_trial(fallback, path=f"{path}.scheduler_params")
 
 
 class FallbackSchedule:
@@ -159,18 +120,21 @@ class FallbackSchedule:
 
     def _plan(self, *, lowest: float) -> tuple[Any, dict[str, Any]]:
         """The class and its arguments, fitted to the steps that remain and to the lowest of the rates."""
-        kind: Any = _scheduler_class(self._fallback["scheduler_type"])
-        parameters = inspect.signature(kind).parameters
-        arguments = dict(self._fallback.get("scheduler_params", {}))
-        if self._fallback["scheduler_type"] == "constant":
+        named = self._fallback["scheduler_type"]
+        kind: Any = scheduler_class(named)
+        arguments = fitted_arguments(named, self._fallback.get("scheduler_params", {}))
+        if {"epochs", "steps_per_epoch"} <= set(arguments):
+            # The same horizon in other words.
+            of_both = arguments.pop("epochs") * arguments.pop("steps_per_epoch")
+            arguments.setdefault("total_steps", of_both)
+        if named == "constant":
             arguments.setdefault("factor", 1.0)
         if kind is lr_scheduler.ReduceLROnPlateau:
             arguments.setdefault("mode", self._mode)
         for name in _LOWEST_RATES:
             if name in arguments:
                 arguments[name] = _lowered(arguments[name], lowest)
-        horizons = [name for name in _HORIZONS if name in parameters and "steps_per_epoch" not in arguments]
-        for name in horizons:
+        for name in [name for name in HORIZONS if name in parameters_of(named)]:
             if self._steps_left is not None:
                 arguments[name] = max(min(arguments.get(name, self._steps_left), self._steps_left), 1)
             elif name in _ENDING and name not in arguments:
@@ -179,56 +143,7 @@ class FallbackSchedule:
         return kind, arguments
 
 
-def _scheduler_class(kind: str) -> type | None:
-    name = _SHORT_NAMES.get(kind, kind)
-    return vars(lr_scheduler)[name] if name in _class_names() else None
-
-
-def _class_names() -> list[str]:
-    base = lr_scheduler.LRScheduler
-    classes = [vars(lr_scheduler)[name] for name in lr_scheduler.__all__]
-    return [item.__name__ for item in classes if isinstance(item, type) and issubclass(item, base) and item is not base]
-
-
 def _lowered(rate: Any, lowest: float) -> Any:
     if isinstance(rate, (list, tuple)):
         return [min(item, lowest) for item in rate]
     return min(rate, lowest)
-
-
-def _unknown_arguments(kind: str, arguments: Mapping[str, Any], *, path: str) -> list[Problem]:
-    scheduler: Any = _scheduler_class(kind)
-    known = [name for name in inspect.signature(scheduler).parameters if name != "optimizer"]
-    return [
-        Problem(
-            path=f"{path}.{name}",
-            expected=f"an argument of {scheduler.__name__} ({', '.join(known)})",
-            got=repr(name),
-            hint=nearest(str(name), known),
-        )
-        for name in arguments
-        if name not in known
-    ]
-
-
-def _problems_of_a_trial(fallback: Mapping[str, Any], *, path: str) -> list[Problem]:
-    """Build the schedule over dummy parameters and let it step: torch says best what it does not accept."""
-    arguments = fallback.get("scheduler_params", {})
-    lengths = [
-        len(value) for name, value in arguments.items() if name in _PER_GROUP and isinstance(value, (list, tuple))
-    ]
-    try:
-        schedule = FallbackSchedule(fallback, [[0.1] * max(lengths, default=1)], steps_left=1000)
-        schedule.advance(_STEPS_OF_A_TRIAL)
-        schedule.judge(1.0, "min")
-    except _REFUSALS as error:
-        kind: Any = _scheduler_class(fallback["scheduler_type"])
-        return [
-            Problem(
-                path=path,
-                expected=f"arguments that {kind.__name__} accepts",
-                got=repr(dict(arguments)),
-                hint=str(error),
-            )
-        ]
-    return []

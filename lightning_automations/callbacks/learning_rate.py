@@ -10,7 +10,8 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_automations.callbacks.base import AutomationCallback
-from lightning_automations.callbacks.fallback_schedule import FallbackSchedule, fallback_problems
+from lightning_automations.callbacks.fallback_checks import problems_of_written_fallback
+from lightning_automations.callbacks.fallback_schedule import FallbackSchedule
 from lightning_automations.callbacks.metrics import (
     direction_of,
     first_validation_loss,
@@ -21,7 +22,7 @@ from lightning_automations.callbacks.metrics import (
 from lightning_automations.callbacks.ranks import Across, agreed
 from lightning_automations.callbacks.surface import AutomationSurface
 from lightning_automations.core.decision import Adjustment
-from lightning_automations.core.errors import ConfigError, Problem
+from lightning_automations.core.errors import ConfigError
 from lightning_automations.core.events import Event, EventKind
 from lightning_automations.core.learning_rate import WINDOW_STEPS, LearningRateBrain, LearningRateSettings
 from lightning_automations.core.settings import AutomationSettings
@@ -78,7 +79,7 @@ class IntelligentLearningRateScheduler(AutomationCallback):
     _after_validation: bool
 
     def _prepare(self, settings: Mapping[str, Any]) -> None:
-        problems = _problems_of_fallback(settings.get("fallback"))
+        problems = problems_of_written_fallback(settings, self.name)
         try:
             super()._prepare(settings)
         except ConfigError as error:
@@ -273,16 +274,6 @@ class IntelligentLearningRateScheduler(AutomationCallback):
         if self._schedule is not None:
             self.session.rate.set_factor(FACTOR_NAME, 1.0)
             self.session.rate.replace_schedule(self._schedule.rates)
-
-
-def _problems_of_fallback(fallback: Any) -> list[Problem]:
-    """What torch has against a fallback; values of the wrong type are reported by the settings."""
-    if not isinstance(fallback, Mapping) or not isinstance(fallback.get("scheduler_type"), str):
-        return []
-    if not isinstance(fallback.get("scheduler_params", {}), Mapping):
-        return []
-    path = f"{LearningRateSettings.automation}.fallback"
-    return fallback_problems(fallback, path=path)
 
 
 def _loss_of(outputs: Any) -> Tensor | None:

@@ -78,7 +78,7 @@ def nearest(name: str, known: Sequence[str]) -> str | None:
     """
     matches = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if not matches:
-        # A name in other letters is the same name to whoever wrote it.
+        # A name in capitals is the same name to whoever wrote it; little else may differ then.
         folded = {candidate.casefold(): candidate for candidate in known}
-        matches = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)]
+        matches = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.8)]
     return f"Did you mean {matches[0]!r}?" if matches else None
