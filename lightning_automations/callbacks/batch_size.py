@@ -150,7 +150,7 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
 
     def after_batch(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any) -> None:
         if self.settings.dry_run and self._reader is not None:
-            layout = self._reader.layout(batch)
+            layout = self._reader.layout(batch, last=trainer.is_last_batch)
             if layout is not None:
                 self._saw(layout.samples, layout.samples)
 

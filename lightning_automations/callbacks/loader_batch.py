@@ -23,7 +23,12 @@ SAME_LENGTH = 0.1
 def given_batch_size(trainer: Trainer) -> int | None:
     """Samples per batch as the one training loader says it, or None where it does not."""
     loaders = training_loaders(trainer)
-    size = getattr(loaders[0], "batch_size", None) if len(loaders) == 1 else None
+    if len(loaders) != 1:
+        return None
+    sampler = getattr(loaders[0], "batch_sampler", None)
+    # A loader that is given a batch sampler has no batch_size of its own; torch's sampler keeps to its own.
+    speaker = sampler if type(sampler) is BatchSampler else loaders[0]
+    size = getattr(speaker, "batch_size", None)
     return size if isinstance(size, int) else None
 
 

@@ -210,7 +210,7 @@ class Survival:
     def _prepare(self, batch: Any) -> Preparation:
         self._buffers.keep()
         self._metrics.keep()
-        layout = self.reader.layout(batch)
+        layout = self.reader.layout(batch, last=self.trainer.is_last_batch)
         return Preparation(
             random_states=RandomStates(self.device),
             logged=LoggedResults(self.trainer),

@@ -2,7 +2,8 @@
 
 A batch is a tensor, or tuples, lists, mappings, named tuples and dataclasses of them, nested. The first dimension of
 every tensor is the samples. Tensors without dimensions, numbers, texts and None belong to every piece. What cannot be
-read so is not split: a wrong guess would change the training silently.
+read so is not split: a wrong guess would change the training silently. A first dimension that is not as long as the
+loader's batch is taken for something else, as the time of a sequence.
 """
 
 from __future__ import annotations
@@ -62,10 +63,11 @@ class BatchReader:
     """Finds out how the batches of one loader can be cut.
 
     A list of three tensors may be three fields or three samples. The first full batch decides; a smaller one at an
-    epoch's end is then read in the same way.
+    epoch's end is then read in the same way. Once a batch seemed larger than the loader makes them, none is cut.
 
     Args:
-        expected: The loader's batch size where it is known.
+        expected: The loader's batch size where it is known. Where it is not, tensors of one length are taken for
+            samples.
 
     Example:
         >>> BatchReader().layout({"image": torch.zeros(8, 3), "name": ["a"] * 8, "scale": 2.0})
@@ -75,19 +77,26 @@ class BatchReader:
     def __init__(self, *, expected: int | None = None) -> None:
         self._expected = expected
         self._form: Form | None = None
+        self._misread = False
+        self._uneven = False
 
     def expect(self, samples: int) -> None:
         """The loader's batch has another size from now on."""
         self._expected = samples
 
-    def layout(self, batch: Any) -> Layout | None:
-        """How this batch can be cut, or None when it cannot."""
+    def layout(self, batch: Any, *, last: bool = False) -> Layout | None:
+        """How this batch can be cut, or None when it cannot.
+
+        Args:
+            batch: The batch.
+            last: Whether it is the last of an epoch, which may have fewer samples than the others.
+        """
         sizes = {tensor.shape[0] for tensor in _tensors(batch) if tensor.ndim > 0}
         form = self._form or self._guess(batch, sizes)
         if sizes == {self._expected} or form is Form.ROWS:
             self._form = form
         samples = _samples(batch, form, sizes)
-        if not samples:
+        if not samples or not self._plausible(samples, last=last):
             return None
         layout = Layout(samples=samples, form=form)
         try:
@@ -95,6 +104,14 @@ class BatchReader:
         except _Unsplittable:
             return None
         return layout
+
+    def _plausible(self, samples: int, *, last: bool) -> bool:
+        """Whether the loader makes batches of so many samples."""
+        if self._expected is None:
+            return True
+        self._misread = self._misread or samples > self._expected
+        self._uneven = self._uneven or (samples < self._expected and not last)
+        return not self._misread and (samples == self._expected or (last and not self._uneven))
 
     def _guess(self, batch: Any, sizes: set[int]) -> Form:
         if isinstance(batch, (list, tuple)) and len(batch) == self._expected and sizes != {self._expected}:

@@ -116,13 +116,13 @@ def test_the_first_full_batch_decides_how_smaller_ones_are_read() -> None:
     """Two fields with one sample left are no list of two samples; five samples left are no fields."""
     fields = BatchReader(expected=2)
     assert fields.layout([torch.zeros(2, 3), torch.zeros(2)]) is not None
-    last = fields.layout([torch.zeros(1, 3), torch.zeros(1)])
+    last = fields.layout([torch.zeros(1, 3), torch.zeros(1)], last=True)
     assert last is not None
     assert (last.samples, last.form) == (1, Form.FIELDS)
 
     rows = BatchReader(expected=8)
     assert rows.layout([torch.zeros(3, 4)] * 8) is not None
-    last = rows.layout([torch.zeros(3, 4)] * 5)
+    last = rows.layout([torch.zeros(3, 4)] * 5, last=True)
     assert last is not None
     assert (last.samples, last.form) == (5, Form.ROWS)
 
@@ -134,6 +134,41 @@ def test_a_grown_batch_is_expected() -> None:
     layout = reader.layout([torch.zeros(3, 4)] * 8)
     assert layout is not None
     assert layout.form is Form.ROWS
+
+
+def steps_first(steps: int, samples: int) -> tuple[Tensor, Tensor]:
+    """A batch of sequences as recurrent layers take them by default: time first."""
+    return torch.zeros(steps, samples, 4), torch.zeros(steps, samples, 1)
+
+
+@pytest.mark.parametrize(("steps", "last"), [(20, False), (20, True), (10, False)])
+def test_a_batch_that_is_not_sample_first_is_not_cut(steps: int, last: bool) -> None:
+    """More in the first dimension than the loader's batch, or fewer within an epoch: cut there, time would be cut."""
+    assert BatchReader(expected=16).layout(steps_first(steps, 16), last=last) is None
+
+
+def test_a_batch_larger_than_the_loaders_is_remembered() -> None:
+    """A later sequence that happens to be as long as the batch, or shorter at an epoch's end, is not cut either."""
+    reader = BatchReader(expected=16)
+    assert reader.layout(steps_first(16, 16)) is not None
+    assert reader.layout(steps_first(20, 16)) is None
+    assert reader.layout(steps_first(16, 16)) is None
+    assert reader.layout(steps_first(8, 16), last=True) is None
+
+
+def test_fewer_samples_are_accepted_at_an_epochs_end_only() -> None:
+    """The rest of a data set is a batch of its own; the next full one is cut again."""
+    reader = BatchReader(expected=8)
+    assert reader.layout(NUMBERS[:5], last=True) is not None
+    assert reader.layout(NUMBERS[:5]) is None
+    assert reader.layout(NUMBERS) is not None
+
+
+def test_without_an_expected_size_tensors_of_one_length_are_samples() -> None:
+    """Nothing speaks against it where the loader does not say its batch size."""
+    layout = BatchReader().layout([NUMBERS, NUMBERS])
+    assert layout is not None
+    assert layout.samples == 8
 
 
 PACKED = torch.nn.utils.rnn.pack_sequence([torch.zeros(3), torch.zeros(2)])
