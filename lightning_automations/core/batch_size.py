@@ -1,20 +1,15 @@
-"""How large a batch memory allows: settings and decisions, without torch or Lightning."""
+"""How large a batch memory allows: the decisions, without torch or Lightning."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any
 
-from annotated_types import Ge, Gt, Le
-from typing_extensions import TypedDict
-
+from lightning_automations.core.batch_size_settings import BatchSizeFallback, BatchSizeSettings
 from lightning_automations.core.batch_size_state import BatchSizeState
 from lightning_automations.core.decision import Adjustment, Reason
-from lightning_automations.core.errors import Problem
 from lightning_automations.core.memory_model import MemoryLine, level_shift, line_through, smallest_above
-from lightning_automations.core.settings import AutomationSettings
 from lightning_automations.core.state import dumped, restored
 from lightning_automations.core.statistics import pushed
 
@@ -25,75 +20,14 @@ CALM_DECISIONS = 10
 MOST_CLIMBS = 3
 GROWTH_OBSERVATIONS = 3
 """Observations of a loader's batch before it grows: a size far beyond those seen asks for a sure start."""
+MOST_GROWTH = 2
+"""Times by which the loader's batch grows at once: what one change does to the run is seen before the next."""
 LEAST_GROWTH = 1.05
 """Smaller steps up are left alone: they gain nothing, and noise alone would cause them."""
 LEAST_SHIFT = 0.02
 """Share of the memory up to which a difference between two observations of one size is noise at any margin."""
 OBSERVATIONS_JUDGED = 5
 """Observations since the last change whose median is judged: one reading that stands out changes nothing."""
-
-
-class BatchSizeFallback(TypedDict, total=False):
-    """What holds once the automation has retired.
-
-    Args:
-        batch_size: Samples per micro-batch where memory demanded a split, 1 or more.
-    """
-
-    batch_size: Annotated[int, Ge(1)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchSizeSettings(AutomationSettings):
-    """Settings of ``DynamicBatchSizeOptimizer``.
-
-    Args:
-        target_vram_usage: Share of the device's memory to fill, above 0 and at most 1. Other processes' use counts.
-        safety_margin: Width of the band under the target that is left alone, as a share of the device's memory, 0 or
-            more and below ``target_vram_usage``.
-        adjustment_frequency: Optimizer steps between decisions, 1 or more. An out-of-memory error is handled at once.
-        min_batch_size: Fewest samples in one piece of a batch, 1 or more.
-        max_batch_size: Samples up to which the loader's batch grows. A loader that starts above it is left as it is.
-        vram_history_size: Observations of memory use that are kept, 2 or more.
-        effective_batch: ``grow``: the loader's batch may grow to fill memory; on a CPU run only where it is written.
-            ``keep``: the number of samples per optimizer step stays as it is.
-        lr_scaling: How the learning rate follows the number of samples per optimizer step: ``none``, ``sqrt``,
-            ``linear``, or ``auto``: linear for SGD, square root for Adam and its like.
-        max_adjustments: Changes before the automation retires; None: no limit. Recoveries from an out-of-memory error
-            are not counted.
-        fallback: ``batch_size``: once retired, and only where memory demanded a split, pieces stay at the smaller of
-            this and the largest size seen to fit. The loader's batch stays as it is.
-
-    Raises:
-        ConfigError: Lists every setting that is wrong.
-
-    Example:
-        >>> BatchSizeSettings(target_vram_usage=0.9).safety_margin
-        0.05
-    """
-
-    automation: ClassVar[str] = "DynamicBatchSizeOptimizer"
-    ordered: ClassVar[tuple[tuple[str, str], ...]] = (("min_batch_size", "max_batch_size"),)
-
-    target_vram_usage: Annotated[float, Gt(0), Le(1)] = 0.85
-    safety_margin: Annotated[float, Ge(0)] = 0.05
-    adjustment_frequency: Annotated[int, Ge(1)] = 100
-    min_batch_size: Annotated[int, Ge(1)] = 1
-    max_batch_size: Annotated[int, Ge(1)] = 32
-    vram_history_size: Annotated[int, Ge(2)] = 50
-    effective_batch: Literal["grow", "keep"] = "grow"
-    lr_scaling: Literal["auto", "none", "sqrt", "linear"] = "auto"
-    max_adjustments: Annotated[int, Ge(0)] | None = 20
-    fallback: BatchSizeFallback = field(default_factory=lambda: BatchSizeFallback(batch_size=16))
-
-    def contradictions(self) -> Iterable[Problem]:
-        if self.safety_margin >= self.target_vram_usage:
-            yield Problem(
-                path="safety_margin",
-                expected=f"below target_vram_usage ({self.target_vram_usage})",
-                got=str(self.safety_margin),
-                hint="Lower safety_margin or raise target_vram_usage.",
-            )
 
 
 class BatchSizeBrain:
@@ -177,7 +111,7 @@ class BatchSizeBrain:
         return self._climb(step, epoch, line, size=(state.micro_batch + state.ceiling) // 2)
 
     def grow(self, *, step: int, epoch: int, batch: int, most: int) -> Adjustment | None:
-        """One decision about the loader's batch, at the start of an epoch.
+        """One decision about the loader's batch, at the start of an epoch: at most to its double.
 
         Args:
             step: Optimizer steps done.
@@ -193,7 +127,8 @@ class BatchSizeBrain:
         line = self._line(batch)
         if line is None or not self._below_band(line):
             return None
-        size = min(self._sizes_within_band(line), self.settings.max_batch_size, most, self._lowest_excess() - 1)
+        largest = min(MOST_GROWTH * batch, self.settings.max_batch_size, most)
+        size = min(self._sizes_within_band(line), largest, self._lowest_excess() - 1)
         if size < LEAST_GROWTH * batch:
             return None
         state.loader_batch, state.seen = int(size), 0

@@ -61,17 +61,18 @@ MEMORIES = [(0.2, 0.005, 8), (0.2, 0.005, 300), (0.5, 0.002, 8), (0.15, 0.01, 4)
 
 @pytest.mark.parametrize("noise", [0.0, 0.003])
 @pytest.mark.parametrize(("fixed", "per_sample", "batch"), MEMORIES)
-def test_the_band_is_reached_in_three_adjustments_and_kept(
+def test_the_band_is_reached_in_few_adjustments_and_kept(
     fixed: float, per_sample: float, batch: int, noise: float
 ) -> None:
-    """Straight to the predicted size; then rest."""
+    """Pieces go straight to the predicted size, in three adjustments at most; a loader's batch doubles; then rest."""
     draw = random.Random(0)
     run = Run(lambda size: fixed + per_sample * size + draw.gauss(0, noise), batch)
     run.brain.start(fixed - 0.1)
     run.observe(20)
     reached = run.size
     run.observe(1500)
-    assert 1 <= len(run.changes) <= 3
+    doublings = math.ceil(math.log2(reached / batch)) if reached > batch else 0
+    assert 1 <= len(run.changes) <= max(3, doublings + 1)
     assert run.size == reached
     # A batch is cut into even pieces: their size may miss the band from below, by the rounding to whole pieces.
     pieces = math.ceil(run.batch / reached)
@@ -127,12 +128,16 @@ def test_memory_that_is_full_of_other_things_is_no_reason_for_pieces() -> None:
     assert run.changes == []
 
 
-def test_sizes_that_need_no_memory_grow_to_the_largest() -> None:
-    """A flat line says that every size fits; max_batch_size bounds it."""
-    run = Run(lambda size: 0.3, 8, max_batch_size=64)
+def test_sizes_that_need_no_memory_double_up_to_the_largest() -> None:
+    """A flat line says that every size fits; the next doubling waits until the last has been seen three times."""
+    run = Run(lambda size: 0.3, 8, max_batch_size=50)
     run.brain.start(0.3)
-    run.observe(10)
-    assert [(item.parameter, item.old, item.new) for item in run.changes] == [("batch_size", 8, 64)]
+    run.observe(20)
+    assert [(item.parameter, item.old, item.new, item.step) for item in run.changes] == [
+        ("batch_size", 8, 16, 300),
+        ("batch_size", 16, 32, 600),
+        ("batch_size", 32, 50, 900),
+    ]
 
 
 def test_growth_needs_an_observation_of_the_whole_batch() -> None:
@@ -257,6 +262,14 @@ def play(brain: BatchSizeBrain, batch: int, events: list[tuple[str, float]], fai
 def test_a_size_that_failed_is_never_chosen_again(events: list[tuple[str, float]], batch: int) -> None:
     """Whatever is read and whatever fails: sizes stay below every failure, and within the batch."""
     play(BatchSizeBrain(BatchSizeSettings(max_batch_size=2048)), batch, events, [])
+
+
+@given(EVENTS, st.integers(1, 300))
+def test_the_loaders_batch_at_most_doubles_at_once(events: list[tuple[str, float]], batch: int) -> None:
+    """Whatever memory says: one change is seen at work before the next."""
+    seen = play(BatchSizeBrain(BatchSizeSettings(max_batch_size=2048)), batch, events, [])
+    grown = [item for item in seen if item is not None and item.parameter == "batch_size"]
+    assert all(item.new <= 2 * item.old for item in grown)
 
 
 @given(EVENTS, EVENTS, st.integers(1, 300))
