@@ -56,6 +56,7 @@ class RateWriter:
         self._factors: dict[str, float] = {}
         self._groups: list[list[_Group]] = []
         self._replaced: list[list[float]] = []
+        self._released: set[int] = set()
         self._saved: dict[str, Any] = {}
         self._wrapped: dict[int, tuple[Any, type]] = {}
         self._attached = False
@@ -84,14 +85,17 @@ class RateWriter:
     def replace_schedule(self, rates: Sequence[Sequence[float]]) -> None:
         """Let these rates take the place of the scheduled ones, whose schedulers go on without effect.
 
+        Where somebody else sets a rate of an optimizer from then on, or gives it another scheduler, the optimizer is
+        left to them: these rates and all that follow have no effect on it any more, see ``released``.
+
         Args:
             rates: One rate for every group of every optimizer; empty: the schedule holds again.
         """
+        self._attached = True
+        # First with the rates that held until now: what was changed before the first of these is a scheduled rate.
+        self._write_all()
         self._replaced = [list(group_rates) for group_rates in rates]
-        if self._attached:
-            self._write_all()
-        else:
-            self.attach()
+        self._write_all()
 
     def attach(self) -> None:
         """Take over the rates; called by the first factor that is not 1."""
@@ -113,6 +117,7 @@ class RateWriter:
         self._saved = self.state_dict()
         self._attached = False
         self._groups.clear()
+        self._replaced.clear()
         for scheduler, original in self._wrapped.values():
             scheduler.__class__ = original
         self._wrapped.clear()
@@ -131,13 +136,19 @@ class RateWriter:
             return self.effective
         return [[float(group.scheduled) for group in groups] for groups in self._groups]
 
+    @property
+    def released(self) -> tuple[int, ...]:
+        """The optimizers whose rate somebody else has set while other rates took the place of the scheduled ones."""
+        return tuple(sorted(self._released))
+
     def state_dict(self) -> dict[str, Any]:
         """The factors, the scheduled rates, and the rates that the optimizers' own state holds, as JSON-able values."""
         if not self._attached:
             return self._saved
         for index in range(len(self._trainer.optimizers)):
             self._take_up(index)
-        return {"factors": dict(self._factors), "scheduled": self.scheduled, "written": self.effective}
+        rates = {"scheduled": self.scheduled, "written": self.effective}
+        return {"factors": dict(self._factors), **rates, "released": list(self.released)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what ``state_dict`` gave, before anything is attached.
@@ -147,6 +158,7 @@ class RateWriter:
         """
         self._saved = dict(state)
         self._factors.update(state.get("factors", {}))
+        self._released.update(state.get("released", ()))
 
     # Inside ----------------------------------------------------------------------------------------------------------
 
@@ -162,10 +174,12 @@ class RateWriter:
             if id(scheduler) not in self._wrapped:
                 self._wrapped[id(scheduler)] = (scheduler, type(scheduler))
                 scheduler.__class__ = _wrapped_class(type(scheduler), self._stepped)
+                # Not there when the rates were replaced: whoever has put it in since wants it to be followed.
+                self._release(self._index_of(scheduler.optimizer))
 
     def _stepped(self, optimizer: Any, step: Callable[[], Any]) -> Any:
         """Let a scheduler step on the scheduled rates."""
-        index = next((i for i, known in enumerate(self._trainer.optimizers) if known is optimizer), None)
+        index = self._index_of(optimizer)
         if self._inside or index is None:
             return step()
         self._inside = True
@@ -180,6 +194,23 @@ class RateWriter:
                 known.scheduled = _copied(group["lr"])
             self._write(index)
 
+    def _index_of(self, optimizer: Any) -> int | None:
+        return next((index for index, known in enumerate(self._trainer.optimizers) if known is optimizer), None)
+
+    def _replaced_of(self, index: int | None) -> list[float]:
+        """The rates that take the place of the scheduled ones of an optimizer; empty: none do."""
+        if index is None or index in self._released or index >= len(self._replaced):
+            return []
+        return self._replaced[index]
+
+    def _release(self, index: int | None) -> None:
+        """Leave an optimizer to somebody else; groups that they did not touch keep their rate, it does not jump."""
+        replaced = self._replaced_of(index)
+        if index is not None and replaced:
+            for known, rate in zip(self._groups[index], replaced, strict=False):
+                known.scheduled = rate
+            self._released.add(index)
+
     def _take_up(self, index: int) -> bool:
         """Make every rate that others have set the scheduled one; whether there was any."""
         while len(self._groups) <= index:
@@ -193,6 +224,8 @@ class RateWriter:
                 known.append(_Group(scheduled=self._first_scheduled(index, position, group), written=math.nan))
                 changed = True
             elif _differs(group["lr"], known[position]):
+                if position < len(self._replaced_of(index)):
+                    self._release(index)
                 known[position].scheduled = _copied(group["lr"])
                 changed = True
         return changed
@@ -206,7 +239,7 @@ class RateWriter:
 
     def _write(self, index: int) -> None:
         factor = math.prod(self._factors.values())
-        replaced = self._replaced[index] if index < len(self._replaced) else []
+        replaced = self._replaced_of(index)
         groups = self._trainer.optimizers[index].param_groups
         for position, (group, known) in enumerate(zip(groups, self._groups[index], strict=True)):
             rate = replaced[position] if position < len(replaced) else known.scheduled
