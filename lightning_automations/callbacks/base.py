@@ -17,7 +17,6 @@ from lightning_automations.callbacks.namespaces import CALLBACK_BASES
 from lightning_automations.callbacks.recording import Recorder
 from lightning_automations.callbacks.session import FitSession, automations_of
 from lightning_automations.core.decision import Adjustment
-from lightning_automations.core.settings import AutomationSettings
 from lightning_automations.lightning_internals import logs_are_due
 
 __all__ = ["AutomationCallback"]
@@ -60,7 +59,7 @@ class AutomationCallback(DecidingAutomation, *CALLBACK_BASES):  # type: ignore[m
     def _prepare(self, settings: Mapping[str, Any]) -> None:
         self.settings = self.settings_class.from_mapping(settings)
         self.effective_settings = self.settings
-        self._written = _written(settings, self.settings_class)
+        self._written = self.settings_class.names_written(settings)
         self._awake = False
         self._trainer: weakref.ref[Trainer] | None = None
         self._session: FitSession | None = None
@@ -175,11 +174,3 @@ class AutomationCallback(DecidingAutomation, *CALLBACK_BASES):  # type: ignore[m
     def _report_end(self, trainer: Trainer) -> None:
         summary = "failed" if self._failure is not None else self._guarded(trainer, self.summary)
         self._recorder.end(trainer, adjustments=self._changes_counted, retired=self._retired, summary=summary)
-
-
-def _written(settings: Mapping[str, Any], settings_class: type[AutomationSettings]) -> frozenset[str]:
-    """Names of the settings that the user wrote. LightningCLI passes all of them: then the defaults do not count."""
-    if set(settings) < set(settings_class.types()):
-        return frozenset(settings)
-    defaults = vars(settings_class())
-    return frozenset(name for name, value in settings.items() if value != defaults[name])

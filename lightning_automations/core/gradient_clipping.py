@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Lt
-from typing_extensions import TypedDict
+from typing_extensions import Self, TypedDict
 
 from lightning_automations.core.decision import Adjustment, Reason
+from lightning_automations.core.errors import ConfigError, Problem
+from lightning_automations.core.gradient_level import ENOUGH_NORMS, LevelState
 from lightning_automations.core.settings import AutomationSettings
 from lightning_automations.core.state import dumped, restored
-from lightning_automations.core.statistics import median_absolute_deviation, pushed
 
 __all__ = ["GradientClippingBrain", "GradientClippingFallback", "GradientClippingSettings"]
 
 PositiveNorm = Annotated[float, Gt(0), Lt(math.inf)]
 
-ENOUGH_NORMS = 8
-"""Norms before the first threshold of a history, and successive norms beyond the band that are a new level."""
 THRESHOLD_SPREADS = 3.0
 """The threshold lies this many spreads above the usual level, on the logarithm."""
-BAND_SPREADS = 4.0
-"""A norm further than this from the usual level, up or down, is beyond the band."""
-SMALLEST_SPREAD = 0.1
-"""Spread of the logarithm that is taken where norms vary less: a tenth of the level."""
 ROOM_BELOW = 10.0
 """``min_threshold`` that is not written lies no higher than the usual level over this."""
 ROOM_ABOVE = 3.0
@@ -49,7 +43,8 @@ class GradientClippingSettings(AutomationSettings):
     """Settings of ``AdaptiveGradientClipping``.
 
     Args:
-        initial_threshold: Largest norm until enough norms have been seen, above 0; brought inside the bounds.
+        initial_threshold: Largest norm until enough norms have been seen, above 0. Not written, it is brought inside
+            the bounds; written, it moves a bound that is not.
         min_threshold: Smallest threshold, above 0. See below.
         max_threshold: Largest threshold, above 0, at least ``min_threshold``. See below.
         adjustment_factor: Largest relative change of the threshold at one decision, above 1. The first threshold of a
@@ -70,11 +65,12 @@ class GradientClippingSettings(AutomationSettings):
     norm lies outside of them is told so once. Where they are not written they are those of a loss in an ordinary unit
     and make room for another: the upper one is at least three times the usual norm at the first decision, the lower one
     at most a tenth of the usual norm now. The room upward is fixed once, because a run that blows up raises its usual
-    norm; a change of the loss that raises the norms for good is then clipped at the upper bound.
+    norm: it is at most thirty times the very first norm, which no learning rate has touched. A change of the loss that
+    raises the norms for good is then clipped at the upper bound. A resumed run keeps to the bounds written now.
 
     Raises:
-        ConfigError: If a value has the wrong type, is out of its range, or ``min_threshold`` is above
-            ``max_threshold``.
+        ConfigError: If a value has the wrong type, is out of its range, ``min_threshold`` is above
+            ``max_threshold``, or a written ``initial_threshold`` is outside of a written bound.
 
     Example:
         >>> GradientClippingSettings(max_threshold=5.0).fallback
@@ -95,35 +91,38 @@ class GradientClippingSettings(AutomationSettings):
     max_adjustments: Annotated[int, Ge(0)] | None = 100
     fallback: GradientClippingFallback = field(default_factory=lambda: GradientClippingFallback(threshold=1.0))
 
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """As for all settings; a written initial threshold and a written bound must not contradict each other."""
+        settings = super().from_mapping(values)
+        problems = [*settings._written_apart(cls.names_written(values))]
+        if problems:
+            raise ConfigError(problem.under(cls.automation) for problem in problems)
+        return settings
+
+    def _written_apart(self, written: Collection[str]) -> Iterable[Problem]:
+        low, initial, high = self.min_threshold, self.initial_threshold, self.max_threshold
+        for bound, holds in (("min_threshold", low <= initial), ("max_threshold", initial <= high)):
+            if not holds and {"initial_threshold", bound} <= set(written):
+                yield Problem(
+                    path="initial_threshold",
+                    expected=f"a norm from min_threshold ({low}) to max_threshold ({high})",
+                    got=str(initial),
+                    hint=f"Change initial_threshold, or leave {bound} out: then it makes room.",
+                )
+
     @property
     def fallback_threshold(self) -> float:
         """The largest norm once the automation has retired."""
         return self.fallback.get("threshold", 1.0)
 
 
-@dataclass
-class LevelState:
-    """What is known of the gradients of one optimizer; every norm as its natural logarithm."""
-
-    threshold: float
-    counted: float
-    """The threshold at the last change that was counted."""
-    norms: tuple[float, ...] = ()
-    """The history, oldest first."""
-    beyond: tuple[float, ...] = ()
-    """The last successive norms beyond the band on one side."""
-    centre: float | None = None
-    """The usual level, as of the last decision; None until a history has had one."""
-    spread: float = 0.0
-    first_centre: float | None = None
-    """The usual level at the run's first decision: what the unit of the loss makes of the gradients."""
-
-
 class GradientClippingBrain:
     """Derives a threshold from the norms of unclipped gradients, for each optimizer apart.
 
     The threshold lies three spreads above the usual level: median and median absolute deviation of the logarithm of the
-    last ``gradient_history_size`` norms, which a few outliers do not move. It was fixed before the norm that it is
+    last ``gradient_history_size`` norms, which a few outliers do not move. Until there are that many, the spread counts
+    as 0.3 at most. The threshold was fixed before the norm that it is
     applied to was seen, so no outlier lifts its own limit. Until 8 norms are known ``initial_threshold`` holds; then
     the first threshold is taken as it is, and from there on it drifts by ``adjustment_factor`` a decision at most. It
     stays where it is while the history asks for one within a spread of it: a hundred norms do not say it more exactly
@@ -134,11 +133,20 @@ class GradientClippingBrain:
     Args:
         settings: The settings.
         written: Names of the settings that the user wrote. A bound that is written is an absolute norm.
+
+    Every adjustment carries ``usual_norm``, ``spread`` and ``norms``: the threshold that is followed at once is
+    ``usual_norm * exp(3 * spread)`` inside the bounds, and drift goes towards it.
     """
 
     def __init__(self, settings: GradientClippingSettings, *, written: Collection[str] = ()) -> None:
         self.settings = settings
-        self._written = frozenset(written)
+        self._low_written, self._high_written = "min_threshold" in written, "max_threshold" in written
+        self._low, self._high, initial = settings.min_threshold, settings.max_threshold, settings.initial_threshold
+        if "initial_threshold" in written:
+            # What is written holds: a bound that is not written gives way.
+            self._low = self._low if self._low_written else min(self._low, initial)
+            self._high = self._high if self._high_written else max(self._high, initial)
+        self._initial = min(max(initial, self._low), self._high)
         self._levels: dict[int, LevelState] = {}
 
     def threshold(self, optimizer: int = 0) -> float:
@@ -169,7 +177,7 @@ class GradientClippingBrain:
         level = self._level(optimizer)
         for norm in norms:
             if 0 < norm < math.inf:
-                self._see(level, math.log(norm))
+                level.see(math.log(norm), size=self.settings.gradient_history_size)
         if len(level.norms) < self._enough():
             return None
         self._set_threshold(level)
@@ -185,17 +193,19 @@ class GradientClippingBrain:
             old=old,
             new=level.threshold,
             reason=Reason.GRADIENT_LEVEL,
-            evidence={"usual_norm": math.exp(median(level.norms)), "norms": len(level.norms)},
+            evidence=level.evidence(),
         )
 
     def bounds_problem(self, optimizer: int = 0) -> str | None:
         """How the bounds do not fit the norms of this optimizer, as a sentence, or None where they do."""
-        level, low, high = self._level(optimizer), self.settings.min_threshold, self.settings.max_threshold
-        if level.centre is None:
+        level = self._level(optimizer)
+        if level.centre is None or level.first_centre is None:
             return None
         usual = math.exp(level.centre)
+        low, high = self._bounds(level.centre, level.first_centre)
         if level.threshold == high < usual:
-            return f"the usual gradient norm is above max_threshold ({high:g}): most steps are clipped"
+            bound = f"{high:g}" if self._high_written else f"{high:.4g}, as it is not written"
+            return f"the usual gradient norm is above max_threshold ({bound}): most steps are clipped"
         if level.threshold == low > BLIND * usual:
             return f"the usual gradient norm is far below min_threshold ({low:g}): only huge ones are clipped"
         return None
@@ -210,51 +220,38 @@ class GradientClippingBrain:
         return {str(index): dumped(level) for index, level in self._levels.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up the state that ``state_dict`` gave."""
+        """Take up the state that ``state_dict`` gave; bounds written now hold from the first step on."""
         self._levels = {int(index): restored(LevelState, values) for index, values in state.items()}
+        for level in self._levels.values():
+            if level.first_centre is None:
+                level.threshold = level.counted = self._initial
+            if self._low_written:
+                level.threshold = max(level.threshold, self._low)
+            if self._high_written:
+                level.threshold = min(level.threshold, self._high)
 
     def _level(self, optimizer: int) -> LevelState:
         if optimizer not in self._levels:
-            low, high = self.settings.min_threshold, self.settings.max_threshold
-            initial = min(max(self.settings.initial_threshold, low), high)
-            self._levels[optimizer] = LevelState(threshold=initial, counted=initial)
+            self._levels[optimizer] = LevelState(threshold=self._initial, counted=self._initial)
         return self._levels[optimizer]
 
     def _enough(self) -> int:
         return min(ENOUGH_NORMS, self.settings.gradient_history_size)
 
-    def _see(self, level: LevelState, norm: float) -> None:
-        level.norms = pushed(level.norms, norm, size=self.settings.gradient_history_size)
-        if level.centre is None or abs(norm - level.centre) <= BAND_SPREADS * level.spread:
-            level.beyond = ()
-            return
-        same_side = bool(level.beyond) and (level.beyond[-1] > level.centre) == (norm > level.centre)
-        level.beyond = (*level.beyond, norm) if same_side else (norm,)
-        if len(level.beyond) >= ENOUGH_NORMS:
-            level.norms, level.beyond, level.centre = level.beyond, (), None
-            level.norms = level.norms[-self.settings.gradient_history_size :]
-
     def _set_threshold(self, level: LevelState) -> None:
         followed_at_once = level.centre is None
-        centre = median(level.norms)
-        spread = max(median_absolute_deviation(level.norms), SMALLEST_SPREAD)
-        if level.first_centre is None:
-            level.first_centre = centre
+        centre, spread, first_centre = level.measure(size=self.settings.gradient_history_size)
         wanted = centre + THRESHOLD_SPREADS * spread
         if not followed_at_once:
             reach, now = math.log(self.settings.adjustment_factor), math.log(level.threshold)
             if abs(wanted - now) <= spread:
                 wanted = now
             wanted = min(max(wanted, now - reach), now + reach)
-        low, high = self._bounds(centre, level.first_centre)
-        level.centre, level.spread = centre, spread
+        low, high = self._bounds(centre, first_centre)
         level.threshold = min(max(math.exp(min(wanted, LARGEST_LOGARITHM)), low), high)
 
     def _bounds(self, centre: float, first_centre: float) -> tuple[float, float]:
         """The bounds; where they are not written they make room for the unit of the loss."""
-        low, high = self.settings.min_threshold, self.settings.max_threshold
-        if "min_threshold" not in self._written:
-            low = min(low, math.exp(centre) / ROOM_BELOW)
-        if "max_threshold" not in self._written:
-            high = max(high, math.exp(first_centre) * ROOM_ABOVE)
+        low = self._low if self._low_written else min(self._low, math.exp(centre) / ROOM_BELOW)
+        high = self._high if self._high_written else max(self._high, math.exp(first_centre) * ROOM_ABOVE)
         return low, high

@@ -119,6 +119,14 @@ class AutomationSettings:
             raise ConfigError(problems)
         return settings
 
+    @classmethod
+    def names_written(cls, values: Mapping[str, Any]) -> frozenset[str]:
+        """Which of these settings the user wrote. LightningCLI passes all of them: then the defaults do not count."""
+        if set(values) < set(cls.types()):
+            return frozenset(values)
+        defaults = vars(cls())
+        return frozenset(name for name, value in values.items() if name in defaults and value != defaults[name])
+
     def fitted(self, run: RunLength, written: Iterable[str]) -> Self:
         """These settings with the counts that were not written shortened to a run that is too short for them.
 

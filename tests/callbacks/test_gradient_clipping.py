@@ -364,6 +364,39 @@ def test_a_written_bound_is_an_absolute_one(tmp_path: Path) -> None:
     assert unwritten.brain.threshold() > 10.0
 
 
+def test_a_written_initial_threshold_holds_or_is_refused() -> None:
+    """Alone it moves the bound that nobody wrote; against a bound that somebody wrote it is a contradiction."""
+    subject = clipping(initial_threshold=50)
+    train(Regression(), subject, max_steps=2)
+    assert subject.values()["threshold"] == 50.0
+    with pytest.raises(
+        ConfigError, match=r"AdaptiveGradientClipping\.initial_threshold: .* to max_threshold \(10\.0\)"
+    ):
+        clipping(initial_threshold=50, max_threshold=10.0)
+    every = {**vars(clipping().settings), "initial_threshold": 50.0}  # as LightningCLI passes them
+    assert AdaptiveGradientClipping(**every).brain.threshold() == 50.0
+
+
+@pytest.mark.parametrize("rate", [10.0, 1000.0])
+def test_a_run_that_blows_up_in_its_first_steps_does_not_lift_its_own_bound(rate: float) -> None:
+    """Room is made from the first norm, which no learning rate has touched."""
+    before, subject = Norms(), clipping()
+    train(Regression(rate), before, subject)
+    assert max(before.seen) > 100 * before.seen[0]
+    assert subject.brain.threshold() <= 30.001 * before.seen[0]
+
+
+def test_a_bound_written_for_a_resumed_run_holds_from_its_first_step(tmp_path: Path) -> None:
+    """Not only from the next decision on."""
+    saver, after = SaveAt(18, tmp_path), Norms()
+    first = clipping()
+    train(Regression(0.001), first, saver, max_steps=20)
+    assert first.brain.threshold() > 2.0
+    train(Regression(0.001), clipping(max_threshold=2.0, monitoring_frequency=1000), after, checkpoint=saver.path)
+    assert len(after.seen) == 22
+    assert max(after.seen) <= 2.0 + 1e-5
+
+
 @pytest.mark.parametrize("strategy", ["FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy"])
 def test_sharding_strategies_are_refused_before_training(strategy: str) -> None:
     """A process that sees a part of the gradients would clip at the norm of that part."""

@@ -77,10 +77,40 @@ def test_a_short_history_is_enough_for_itself() -> None:
     assert subject.threshold() == pytest.approx(2 * math.exp(0.3))
 
 
-@pytest.mark.parametrize(("initial", "held"), [(100.0, 10.0), (0.001, 0.1), (3.0, 3.0)])
-def test_the_initial_threshold_is_brought_inside_the_bounds(initial: float, held: float) -> None:
-    """An initial threshold outside the bounds is no error; the bounds hold."""
-    assert brain(initial_threshold=initial).threshold() == held
+@pytest.mark.parametrize(("bounds", "held"), [({"max_threshold": 0.5}, 0.5), ({"min_threshold": 2}, 2.0), ({}, 1.0)])
+def test_an_initial_threshold_that_is_not_written_is_brought_inside_the_bounds(bounds: Any, held: float) -> None:
+    """The default is no reason for an error; the bounds hold."""
+    assert brain(*bounds, **bounds).threshold() == held
+
+
+@pytest.mark.parametrize("initial", [50.0, 0.001])
+def test_a_written_initial_threshold_moves_a_bound_that_is_not_written(initial: float) -> None:
+    """What is written holds, and the moved bound goes on to hold."""
+    subject = brain("initial_threshold", initial_threshold=initial)
+    assert subject.threshold() == initial
+    fed(subject, *[initial] * 20)
+    assert 1 < subject.threshold() / initial < 2
+
+
+@pytest.mark.parametrize(
+    ("written", "bound"),
+    [
+        ({"initial_threshold": 50, "max_threshold": 10.0}, "max_threshold"),
+        ({"initial_threshold": 1.0, "min_threshold": 2}, "min_threshold"),
+    ],
+)
+def test_a_written_initial_threshold_outside_of_a_written_bound_is_refused(written: Any, bound: str) -> None:
+    """Both were meant, also where one is the default's value: the error names all three and the way out."""
+    with pytest.raises(ConfigError) as refused:
+        GradientClippingSettings.from_mapping(written)
+    settings = GradientClippingSettings(**written)
+    assert str(refused.value) == (
+        "AdaptiveGradientClipping.initial_threshold: expected a norm from min_threshold "
+        f"({settings.min_threshold}) to max_threshold ({settings.max_threshold}), got {settings.initial_threshold}. "
+        f"Change initial_threshold, or leave {bound} out: then it makes room."
+    )
+    del written[bound]
+    assert GradientClippingSettings.from_mapping(written).initial_threshold == settings.initial_threshold
 
 
 def test_an_adjustment_says_what_was_seen() -> None:
@@ -90,7 +120,31 @@ def test_an_adjustment_says_what_was_seen() -> None:
     assert adjustment.automation == "AdaptiveGradientClipping"
     assert adjustment.old == 1.0
     assert adjustment.new == pytest.approx(2 * math.exp(0.3))
-    assert adjustment.evidence == {"usual_norm": pytest.approx(2.0), "norms": 8}
+    assert adjustment.evidence == {"usual_norm": pytest.approx(2.0), "spread": 0.1, "norms": 8}
+
+
+def test_the_evidence_is_what_the_threshold_is_made_of() -> None:
+    """A reader computes a threshold that was followed at once from the numbers beside it."""
+    adjustment = fed(brain(), *[2.0, 2.5] * 4)
+    evidence = adjustment.evidence
+    assert 0.1 < evidence["spread"] < 0.3
+    assert adjustment.new == pytest.approx(evidence["usual_norm"] * math.exp(3 * evidence["spread"]))
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
+def test_a_spread_made_of_few_norms_does_not_lift_the_threshold_out_of_reach(unit: float) -> None:
+    """Norms that fall a hundredfold in eight steps scatter widely; the first threshold stays near the usual one."""
+    subject = brain()
+    fed(subject, *[unit * 10.0 ** (-place / 4) for place in range(8)])
+    assert subject.threshold() == pytest.approx(math.exp(0.9) * subject.usual())
+
+
+def test_a_full_history_says_how_widely_norms_scatter() -> None:
+    """Where norms scatter by nature the threshold drifts up to three real spreads."""
+    subject, source = brain(), random.Random(0)
+    for _ in range(60):
+        fed(subject, *[source.lognormvariate(0, 0.6) for _ in range(10)])
+    assert subject.threshold() / subject.usual() > math.exp(3 * 0.4)
 
 
 def test_outliers_among_ordinary_norms_do_not_move_the_threshold() -> None:
@@ -201,6 +255,45 @@ def test_the_room_upward_is_that_of_the_first_level() -> None:
     for exponent in range(12):
         fed(subject, *[10.0**exponent] * 10)
     assert subject.threshold() == pytest.approx(10.0)
+
+
+def test_a_run_that_has_blown_up_before_its_first_level_is_held_by_its_first_norm() -> None:
+    """The first norm is that of the initial weights: thirty times it is the room, whatever the next seven say."""
+    subject = brain()
+    fed(subject, *[4.0 * 100.0**place for place in range(10)])
+    assert subject.threshold() == pytest.approx(120.0)
+    assert subject.bounds_problem() == (
+        "the usual gradient norm is above max_threshold (120, as it is not written): most steps are clipped"
+    )
+
+
+def test_the_first_norm_counts_from_before_a_history_that_is_shorter_than_a_period() -> None:
+    """It is remembered once it has left the history, and not asked for again after a new start."""
+    subject = brain(gradient_history_size=8)
+    fed(subject, 4.0, *[4e6] * 20)
+    assert subject.threshold() == pytest.approx(120.0)
+    subject.start_anew()
+    fed(subject, *[4e6] * 20)
+    assert subject.threshold() == pytest.approx(120.0)
+
+
+def test_bounds_and_initial_threshold_written_for_a_resumed_run_hold_at_once() -> None:
+    """What the checkpoint says gives way to the settings given now; the next decision reports it."""
+    first = brain()
+    fed(first, *[6.0] * 20)
+    saved = first.state_dict()
+    for name, bound in (("max_threshold", 2.0), ("min_threshold", 9.9)):
+        resumed = brain(name, **{name: bound})
+        resumed.load_state_dict(saved)
+        assert resumed.threshold() == bound
+        assert resumed.usual() <= bound
+        adjustment = fed(resumed, 6.0)
+        assert (adjustment.old, adjustment.new) == (first.threshold(), bound)
+    early = brain()
+    fed(early, 6.0)
+    resumed = brain("initial_threshold", initial_threshold=50.0)
+    resumed.load_state_dict(early.state_dict())
+    assert resumed.threshold() == 50.0
 
 
 def test_only_a_threshold_that_left_the_counted_one_is_an_adjustment() -> None:
