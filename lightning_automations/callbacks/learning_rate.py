@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor
 
 from lightning_automations.callbacks.base import AutomationCallback
 from lightning_automations.callbacks.fallback_checks import problems_of_written_fallback
@@ -20,17 +19,23 @@ from lightning_automations.callbacks.metrics import (
     value_at_validation,
 )
 from lightning_automations.callbacks.ranks import Across, agreed
+from lightning_automations.callbacks.remaining import steps_that_remain
+from lightning_automations.callbacks.silence import NOTHING_READ, Silence
 from lightning_automations.callbacks.surface import AutomationSurface
+from lightning_automations.callbacks.training_loss import LossWindow
 from lightning_automations.core.decision import Adjustment
 from lightning_automations.core.errors import ConfigError
 from lightning_automations.core.events import Event, EventKind
 from lightning_automations.core.learning_rate import WINDOW_STEPS, LearningRateBrain, LearningRateSettings
 from lightning_automations.core.settings import AutomationSettings
-from lightning_automations.probes.deferred import DeferredReadings
 
 __all__ = ["IntelligentLearningRateScheduler"]
 
 FACTOR_NAME = "learning_rate"
+LEFT_TO_OTHERS = (
+    "another callback, the module or a new scheduler has set the learning rate; the rate is left to it, and the "
+    "fallback's schedule has no effect on that optimizer any more"
+)
 
 _Direction = Literal["min", "max"]
 _MODES: Mapping[str, Literal["auto", "min", "max"]] = {"auto": "auto", "min": "min", "max": "max"}
@@ -70,12 +75,14 @@ class IntelligentLearningRateScheduler(AutomationCallback):
     effective_settings: LearningRateSettings
     brain: LearningRateBrain
 
-    _losses: DeferredReadings
+    _losses: LossWindow
     _metric: str | None
     _direction: _Direction | None
     _schedule: FallbackSchedule | None
     _saved_schedule: dict[str, Any] | None
     _schedule_step: int
+    _told_of_release: bool
+    _silence: Silence
     _after_validation: bool
 
     def _prepare(self, settings: Mapping[str, Any]) -> None:
@@ -100,13 +107,8 @@ class IntelligentLearningRateScheduler(AutomationCallback):
             self.session.rate.set_factor(FACTOR_NAME, self.brain.factor)
 
     def after_batch(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any) -> None:
-        if not self.settings.monitor_loss:
-            return
-        loss = _loss_of(outputs)
-        if loss is not None:
-            # Lightning divides the loss that it hands out; in manual optimization it does not, and the number is 1.
-            batches = trainer.accumulate_grad_batches
-            self._losses.add(loss if batches == 1 else loss.detach() * batches)
+        if self.settings.monitor_loss:
+            self._losses.add(trainer, outputs)
 
     def period_steps(self) -> int | None:
         return WINDOW_STEPS
@@ -122,10 +124,7 @@ class IntelligentLearningRateScheduler(AutomationCallback):
     def read(self, trainer: Trainer, pl_module: LightningModule) -> Mapping[str, float]:
         if self._after_validation:
             return {"metric": self._read_metric(trainer)}
-        losses = self._losses.take()
-        finite = [loss for loss in losses if math.isfinite(loss)]
-        mean = math.fsum(finite) / len(finite) if finite else math.nan
-        return {"loss": mean, "non_finite": float(len(finite) < len(losses))}
+        return self._losses.take()
 
     def decide(self, trainer: Trainer, pl_module: LightningModule, readings: Mapping[str, float]) -> None:
         was_held_back = self.brain.state.held_back
@@ -134,7 +133,7 @@ class IntelligentLearningRateScheduler(AutomationCallback):
             step=trainer.global_step,
             epoch=trainer.current_epoch,
             loss=readings["loss"],
-            non_finite=readings["non_finite"] > 0,
+            non_finite=readings["non_finite"],
             metric=readings["metric"],
             mode=self._direction or "min",
             rates=rates,
@@ -147,6 +146,7 @@ class IntelligentLearningRateScheduler(AutomationCallback):
                 f"the rate would be lowered further, but the factor is at min_lr_factor "
                 f"({self.effective_settings.min_lr_factor}); set it lower to allow that",
             )
+        self._tell_of_silence(trainer, readings)
 
     def hear(self, trainer: Trainer, event: Event) -> None:
         self._losses.clear()
@@ -158,8 +158,7 @@ class IntelligentLearningRateScheduler(AutomationCallback):
         rate, factor = self.session.rate, self.brain.factor
         start = [[scheduled * factor for scheduled in rates] for rates in rate.scheduled]
         if any(start):
-            left = trainer.estimated_stepping_batches - trainer.global_step
-            steps_left = max(int(left), 1) if math.isfinite(left) else None
+            steps_left = steps_that_remain(trainer)
             self._schedule = FallbackSchedule(self.settings.fallback, start, steps_left=steps_left)
             self._schedule_step = trainer.global_step
             self._write_fallback()
@@ -169,6 +168,9 @@ class IntelligentLearningRateScheduler(AutomationCallback):
             self._schedule.advance(trainer.global_step - self._schedule_step)
             self._schedule_step = trainer.global_step
             self._write_fallback()
+        if self.session.rate.released and not self._told_of_release:
+            self._told_of_release = True
+            self.note(trainer, LEFT_TO_OTHERS)
 
     def values(self) -> Mapping[str, float]:
         rates = [rate for group_rates in self.session.rate.effective for rate in group_rates]
@@ -188,16 +190,19 @@ class IntelligentLearningRateScheduler(AutomationCallback):
             "direction": self._direction,
             "schedule": self._schedule.state_dict() if self._schedule is not None else self._saved_schedule,
             "schedule_step": self._schedule_step,
+            "told_of_release": self._told_of_release,
+            "silent_decisions": self._silence.decisions,
         }
 
     def load_extra_state(self, state: Mapping[str, Any]) -> None:
-        self._losses = DeferredReadings()
-        self._losses.restore(state.get("losses", ()))
+        self._losses = LossWindow(state.get("losses", ()))
         self._metric = state.get("metric")
         self._direction = state.get("direction")
         self._schedule = None
         self._saved_schedule = state.get("schedule")
         self._schedule_step = state.get("schedule_step", 0)
+        self._told_of_release = state.get("told_of_release", False)
+        self._silence = Silence(state.get("silent_decisions", 0))
         self._after_validation = False
 
     # Inside ----------------------------------------------------------------------------------------------------------
@@ -207,6 +212,15 @@ class IntelligentLearningRateScheduler(AutomationCallback):
         ratio = float(adjustment.new or 1.0) / float(adjustment.old or 1.0)
         event = Event(kind=EventKind.RATE_CHANGED, step=trainer.global_step, ratio=ratio)
         self.session.announce(trainer, event, source=self)
+
+    def _tell_of_silence(self, trainer: Trainer, readings: Mapping[str, float]) -> None:
+        known = self._metric is not None or len(self._losses) > 0
+        something_read = known or math.isfinite(readings["loss"]) or readings["non_finite"] > 0
+        validates = self.settings.monitor_validation and trainer.enable_validation
+        if self._silence.is_to_be_told(
+            something_read=something_read, validated=self._after_validation, validates=validates
+        ):
+            self.note(trainer, NOTHING_READ)
 
     def _read_metric(self, trainer: Trainer) -> float:
         """The validation metric, its name and direction found at the first validation; NaN where there is none."""
@@ -274,9 +288,3 @@ class IntelligentLearningRateScheduler(AutomationCallback):
         if self._schedule is not None:
             self.session.rate.set_factor(FACTOR_NAME, 1.0)
             self.session.rate.replace_schedule(self._schedule.rates)
-
-
-def _loss_of(outputs: Any) -> Tensor | None:
-    """The loss in what Lightning hands out after a batch; a training step may have returned none."""
-    loss = outputs.get("loss") if isinstance(outputs, Mapping) else None
-    return loss if isinstance(loss, Tensor) and loss.numel() == 1 else None

@@ -12,12 +12,13 @@ from typing_extensions import TypedDict
 
 from lightning_automations.core.decision import Adjustment, Reason
 from lightning_automations.core.errors import Problem
+from lightning_automations.core.learning_rate_state import LearningRateState
 from lightning_automations.core.settings import AutomationSettings
 from lightning_automations.core.state import dumped, restored
 from lightning_automations.core.statistics import pushed
 from lightning_automations.core.trend import is_better, level_of, noise_of, noise_of_level, rise_of
 
-__all__ = ["LearningRateBrain", "LearningRateFallback", "LearningRateSettings", "LearningRateState"]
+__all__ = ["LearningRateBrain", "LearningRateFallback", "LearningRateSettings"]
 
 WINDOW_STEPS = 10
 """Optimizer steps between decisions, and in one window of the loss: a divergence is seen within 30 steps."""
@@ -25,6 +26,9 @@ WINDOW_STEPS = 10
 # Halving is what plateau schedulers and hand-made step schedules use between their steps; three of them reach the
 # seed's lowest factor of 0.1, and one that was not needed costs less than a cut to a tenth.
 _CUT = 0.5
+# Of the losses of two windows: half of one, or less in each. Rare ones are skipped or overcome: of those that come
+# by chance once in a hundred steps, five fall into two windows once in 700,000 windows.
+_NON_FINITE_SHARE = 0.25
 # After a cut for divergence the loss needs time to come down before it is judged again.
 _COOLDOWN_STEPS = 100
 # The rise must be there at two decisions in a row.
@@ -110,31 +114,13 @@ class LearningRateSettings(AutomationSettings):
             )
 
 
-@dataclass(kw_only=True)
-class LearningRateState:
-    """All that the next decision depends on. Metrics are kept such that lower is better."""
-
-    factor: float = 1.0
-    rates: tuple[float, ...] = ()
-    windows: tuple[float, ...] = ()
-    best_loss: float | None = None
-    metrics: tuple[float, ...] = ()
-    best_metric: float | None = None
-    validations_without_improvement: int = 0
-    improved_at_step: int | None = None
-    decisions_rising: int = 0
-    cut_at_step: int | None = None
-    held_back: bool = False
-    """Whether it wanted to go below the lowest factor at some time."""
-
-
 class LearningRateBrain:
     """Lowers a factor on the scheduled rate on a plateau, and cuts it when the training loss rises or is not finite.
 
     The loss comes as the mean of a window of ten optimizer steps. Its level is the mean of the windows of the last
     quarter of the patience. A level below the best one by more than the threshold and by more than its own noise is an
-    improvement; slow progress counts because it is measured against the last level that counted. The factor is never
-    raised.
+    improvement; slow progress counts because it is measured against the last level that counted. A single loss that is
+    not finite is no divergence: a quarter of two windows has to be. The factor is never raised.
 
     Args:
         settings: The settings, fitted to the run.
@@ -162,7 +148,7 @@ class LearningRateBrain:
         step: int,
         epoch: int,
         loss: float = math.nan,
-        non_finite: bool = False,
+        non_finite: float = math.nan,
         metric: float = math.nan,
         mode: Literal["min", "max"] = "min",
         rates: Sequence[float] = (),
@@ -172,22 +158,23 @@ class LearningRateBrain:
         Args:
             step: Optimizer steps done.
             epoch: The epoch, counted from 0.
-            loss: Mean training loss of the last window; NaN: there is none.
-            non_finite: Whether a loss of the window was NaN or infinite.
+            loss: Mean of the finite training losses of the last window; NaN: there are none.
+            non_finite: Share of the losses of the window that were NaN or infinite; NaN: no window.
             metric: The validation metric; NaN: no validation.
             mode: Whether the metric is better when it is lower or higher.
             rates: The scheduled rates with a window; while one of them rises, no trend is judged.
         """
-        if non_finite:
-            return self._cut(step, epoch, Reason.NON_FINITE, {}) if self._cooled_down(step) else None
+        if self._stays_non_finite(non_finite):
+            evidence = {"non_finite_share": non_finite}
+            return self._cut(step, epoch, Reason.NON_FINITE, evidence) if self._cooled_down(step) else None
         if self._schedule_rises(rates):
             self._wait(step)
             return None
         if math.isfinite(loss):
             self._take_loss(step, loss)
-            evidence = self._divergence(step)
-            if evidence is not None:
-                return self._cut(step, epoch, Reason.DIVERGENCE, evidence)
+            rise = self._divergence(step)
+            if rise is not None:
+                return self._cut(step, epoch, Reason.DIVERGENCE, rise)
         if math.isfinite(metric):
             self._take_metric(step, metric if mode == "min" else -metric)
         if self._plateau(step):
@@ -207,6 +194,13 @@ class LearningRateBrain:
         # Bounds given now win over those of the run that saved the state.
         lowest, highest = self._settings.min_lr_factor, self._settings.max_lr_factor
         self.state.factor = min(max(self.state.factor, lowest), highest)
+
+    def _stays_non_finite(self, share: float) -> bool:
+        """Whether so many losses of this window and the one before are NaN or infinite that it is no accident."""
+        if math.isnan(share):
+            return False
+        before, self.state.non_finite_share = self.state.non_finite_share, share
+        return (before + share) / 2 >= _NON_FINITE_SHARE and share > 0
 
     def _schedule_rises(self, rates: Sequence[float]) -> bool:
         previous = self.state.rates

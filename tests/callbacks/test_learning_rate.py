@@ -64,11 +64,28 @@ def test_a_real_divergence_is_stopped() -> None:
     assert steered.weight.abs().item() < 1e-3
 
 
-def test_a_loss_that_is_no_number_cuts_the_rate_at_the_next_decision() -> None:
-    """One NaN among ten losses is seen; the others are still read."""
+@pytest.mark.parametrize("first", [20, 23, 25, 26, 29])
+def test_a_loss_that_stays_nan_cuts_the_rate_within_twenty_steps(first: int) -> None:
+    """Half a window is enough."""
     automation = scheduler()
-    fit(Told(lambda step: math.nan if step == 23 else 1.0), automation, max_steps=60)
-    assert done(automation) == [(30, Reason.NON_FINITE, 0.5)]
+    fit(Told(lambda step: math.nan if step >= first else 1.0), automation, max_steps=60)
+    ((step, reason, factor),) = done(automation)
+    assert (reason, factor) == (Reason.NON_FINITE, 0.5)
+    assert first < step <= first + 20
+
+
+def test_isolated_losses_that_are_no_numbers_change_nothing() -> None:
+    """One step in fifteen is no divergence, not even in a window that a change has cut short; the others are read."""
+
+    class Interrupting(Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+            if trainer.global_step in (45, 135):
+                automation.hear(trainer, Event(kind=EventKind.BATCH_CHANGED, step=trainer.global_step, ratio=2.0))
+
+    automation = scheduler()
+    rates = fit(Told(lambda step: 1.0 if step % 15 else math.nan), automation, Interrupting())
+    assert done(automation) == []
+    assert rates == [RATE] * 300
     assert automation.brain.smoothed_loss == pytest.approx(1.0)
 
 

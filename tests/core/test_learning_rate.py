@@ -140,13 +140,32 @@ def test_a_divergence_below_the_threshold_is_left_alone() -> None:
 def test_a_loss_that_is_no_number_is_cut_at_once_and_once_a_cooldown() -> None:
     """NaN is certain: no patience, but the cut gets its time to work."""
     brain = LearningRateBrain(LearningRateSettings())
-    found = [brain.observe(step=step, epoch=2, non_finite=True) for step in range(10, 160, 10)]
+    found = [brain.observe(step=step, epoch=2, non_finite=1.0) for step in range(10, 160, 10)]
     cuts = [adjustment for adjustment in found if adjustment is not None]
     assert [(cut.step, cut.reason, cut.old, cut.new) for cut in cuts] == [
         (10, Reason.NON_FINITE, 1.0, 0.5),
         (110, Reason.NON_FINITE, 0.5, 0.25),
     ]
     assert cuts[0].epoch == 2
+
+
+@pytest.mark.parametrize(
+    ("shares", "cut_at"),
+    [
+        ([0.1, 0.0, 0.1, 0.0, 0.4, 0.0], None),
+        ([0.1, 0.1, 0.1, 0.2, 0.2], None),
+        ([0.0, 0.5], 20),
+        ([0.2, 0.3], 20),
+        ([0.4, math.nan, 0.1], 30),
+        ([0.3, math.nan, 0.0, 0.3], None),
+    ],
+)
+def test_only_many_losses_that_are_no_numbers_are_a_divergence(shares: list[float], cut_at: int | None) -> None:
+    """A quarter of two windows in a row; a validation between them counts as no window."""
+    brain = LearningRateBrain(LearningRateSettings())
+    found = [brain.observe(step=10 * i, epoch=0, loss=1.0, non_finite=share) for i, share in enumerate(shares, 1)]
+    cuts = [(cut.step, cut.reason) for cut in found if cut is not None]
+    assert cuts == ([] if cut_at is None else [(cut_at, Reason.NON_FINITE)])
 
 
 def test_it_stops_at_the_lowest_factor_and_says_so() -> None:
@@ -222,7 +241,7 @@ def test_a_loss_that_is_no_number_is_cut_during_a_warm_up_too() -> None:
     """Certainty does not wait."""
     brain = LearningRateBrain(LearningRateSettings())
     brain.observe(step=10, epoch=0, loss=1.0, rates=(0.1,))
-    cut = brain.observe(step=20, epoch=0, non_finite=True, rates=(0.2,))
+    cut = brain.observe(step=20, epoch=0, non_finite=1.0, rates=(0.2,))
     assert cut is not None
     assert cut.reason is Reason.NON_FINITE
 
@@ -243,7 +262,7 @@ READINGS = st.lists(
     st.fixed_dictionaries(
         {
             "loss": st.one_of(st.just(math.nan), st.floats(-1e6, 1e6)),
-            "non_finite": st.booleans(),
+            "non_finite": st.one_of(st.just(math.nan), st.floats(0, 1)),
             "metric": st.one_of(st.just(math.nan), st.floats(-1e6, 1e6)),
             "rates": st.sampled_from([(), (0.1,), (0.2,), (0.1, 0.3)]),
         }
