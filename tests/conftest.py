@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _unmet_needs(item: pytest.Item) -> list[str]:
     needs = [mark.args for mark in item.iter_markers("needs_lightning")]
-    return [f"needs Lightning {least}: {why}" for least, why in needs if INSTALLED_LIGHTNING < Version(least)]
+    return [f"needs Lightning {least}: {why}" for least, why in needs if Version(least) > INSTALLED_LIGHTNING]
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ __all__ = ["Event", "EventKind"]
 class EventKind(str, Enum):
     """What happened to the run that the other automations must know of.
 
-    Rollbacks and changes of loss weights are heard already; the automations that make them come later, and an automation
-    of your own may announce them.
+    Rollbacks and changes of loss weights are heard already; the automations that make them come later, and an
+    automation of your own may announce them.
     """
 
     RATE_CHANGED = "rate_changed"
