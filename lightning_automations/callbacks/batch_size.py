@@ -35,8 +35,9 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
     batches that follow. This goes on after the automation has retired.
 
     Every ``adjustment_frequency`` steps the peak of memory is compared with ``target_vram_usage``. Above it, batches
-    are run in smaller pieces; below the band, in larger ones, and then the loader's own batch grows at the start of an
-    epoch, up to ``max_batch_size``. On a CPU run the loader's batch grows only if ``effective_batch`` is written.
+    are run in smaller pieces; below the band, in larger ones. Where ``effective_batch: grow`` is written, the loader's
+    own batch then grows at the start of an epoch, at most to its double, up to ``max_batch_size``: fewer steps of more
+    samples are another training, and not always a better one.
 
     A module can say how it is split, by attributes and a method of its own:
 
@@ -248,13 +249,18 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
 
     def _growing_loader(self, trainer: Trainer) -> LoaderBatch | None:
         """The loader, where its batch can be changed at all; whether it may grow in this run."""
-        written = "effective_batch" in self._written or self._device.type != "cpu"
-        wanted = written and self.settings.effective_batch == "grow"
+        self._may_grow = self.settings.effective_batch == "grow"
         why = growth_obstacle(trainer)
-        if why is not None and wanted:
-            self.note(trainer, f"the loader's batch is left as it is: {why}")
-        self._may_grow = wanted
-        return LoaderBatch(trainer, states=self._loader_states) if why is None else None
+        if why is not None:
+            if self._may_grow:
+                self.note(trainer, f"the loader's batch is left as it is: {why}")
+            return None
+        loader = LoaderBatch(trainer, states=self._loader_states)
+        if "effective_batch" not in self._written and loader.current < self.settings.max_batch_size:
+            self.note(
+                trainer, "the loader's batch is left as it is: it grows only where effective_batch: grow is written"
+            )
+        return loader
 
     def _take_up_growth(self, trainer: Trainer) -> None:
         """A resumed run, and a loader that was made anew, go on with the size that was reached."""
@@ -286,7 +292,7 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
         loader.resize(samples)
         if self._reader is not None:
             self._reader.expect(samples)
-        self.session.rate.set_factor("batch_size", rate_factor(trainer, loader.ratio, self.settings.lr_scaling))
+        self.session.rate.set_factor("batch_size", rate_factor(loader.ratio, self.settings.lr_scaling))
 
 
 def _nothing() -> None:

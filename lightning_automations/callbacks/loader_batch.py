@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
@@ -50,17 +49,14 @@ def growth_obstacle(trainer: Trainer) -> str | None:
     return _schedule_for_the_run(trainer)
 
 
-def rate_factor(trainer: Trainer, ratio: float, rule: str) -> float:
+def rate_factor(ratio: float, rule: str) -> float:
     """The learning rate's factor for an optimizer that sees ``ratio`` times as many samples per step.
 
     Args:
-        trainer: The trainer.
         ratio: New batch over old batch.
-        rule: ``none``, ``sqrt``, ``linear``; ``auto``: linear for SGD, square root for every other optimizer.
+        rule: ``none``, ``sqrt``, ``linear``; ``auto``: the square root, also for SGD, which linear steps can ruin.
     """
-    if rule == "auto":
-        rule = "linear" if all(isinstance(item, torch.optim.SGD) for item in trainer.optimizers) else "sqrt"
-    return {"none": 1.0, "sqrt": math.sqrt(ratio), "linear": ratio}[rule]
+    return {"none": 1.0, "sqrt": math.sqrt(ratio), "linear": ratio, "auto": math.sqrt(ratio)}[rule]
 
 
 class LoaderBatch:

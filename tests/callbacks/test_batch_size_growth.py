@@ -124,10 +124,10 @@ def test_every_sample_is_seen_once_per_epoch(workers: dict[str, Any], drop_last:
 
 
 def test_a_last_batch_that_is_smaller_is_still_seen() -> None:
-    """48 samples in batches of 20 make three batches, the last of 8; with drop_last it is left out as before."""
-    for drop_last, expected in ((False, [20, 20, 8]), (True, [20, 20])):
+    """48 samples in batches of 14 make four batches, the last of 6; with drop_last it is left out as before."""
+    for drop_last, expected in ((False, [14, 14, 14, 6]), (True, [14, 14, 14])):
         module = Counting()
-        make_trainer([growing(module, max_batch_size=20)], max_epochs=2).fit(module, loader(drop_last=drop_last))
+        make_trainer([growing(module, max_batch_size=14)], max_epochs=2).fit(module, loader(drop_last=drop_last))
         assert module.sizes[6:] == expected
 
 
@@ -184,31 +184,31 @@ def test_progress_bars_show_the_new_number_of_batches(bar: Any, before: bool) ->
 
 
 def test_growth_stops_at_the_band_and_at_the_largest_size() -> None:
-    """Straight to the size that the line predicts, within max_batch_size and the samples of an epoch."""
+    """To the double, then to the size that the line predicts, within max_batch_size and the samples of an epoch."""
     module = Counting()
     automation = growing(module, max_batch_size=512)
-    make_trainer([automation], max_epochs=4).fit(module, loader())
-    assert [(item.old, item.new) for item in automation.adjustments] == [(8, 31)]
+    make_trainer([automation], max_epochs=5).fit(module, loader())
+    assert [(item.old, item.new, item.epoch) for item in automation.adjustments] == [(8, 16, 1), (16, 31, 2)]
     assert automation.adjustments[0].reason == "memory_below_target"
 
     few = Counting()
     automation = growing(few, max_batch_size=512)
-    make_trainer([automation], max_epochs=4).fit(few, DataLoader(Numbers(20), batch_size=8, drop_last=True))
-    assert [(item.old, item.new) for item in automation.adjustments] == [(8, 20)]
+    make_trainer([automation], max_epochs=9).fit(few, DataLoader(Numbers(20), batch_size=8, drop_last=True))
+    assert [(item.old, item.new) for item in automation.adjustments] == [(8, 16), (16, 20)]
 
 
 @pytest.mark.parametrize(
     ("adam", "rule", "factor"),
     [
-        (False, "auto", 2.0),
+        (False, "auto", math.sqrt(2)),
         (True, "auto", math.sqrt(2)),
-        (False, "sqrt", math.sqrt(2)),
+        (False, "linear", 2.0),
         (True, "linear", 2.0),
         (True, "none", 1.0),
     ],
 )
 def test_the_learning_rate_follows_the_batch(adam: bool, rule: str, factor: float) -> None:
-    """Linear for SGD, square root for Adam, or what is written; through the one writer of the rate."""
+    """The square root for every optimizer, or what is written; through the one writer of the rate."""
     module = Counting(adam=adam)
     trainer = make_trainer([growing(module, lr_scaling=rule)], max_epochs=2)
     trainer.fit(module, loader())
@@ -297,13 +297,16 @@ def test_the_loader_is_left_alone_where_the_settings_say_so(settings: dict[str, 
     assert set(module.sizes) == {8}
 
 
-def test_a_cpu_run_grows_only_where_that_is_written() -> None:
-    """The default fills the memory of a GPU; on a CPU more memory is no more speed."""
+def test_the_batch_grows_only_where_that_is_written(caplog: pytest.LogCaptureFixture) -> None:
+    """Growth changes the training, so it is no default on any device; a run that had room for it says so once."""
+    caplog.set_level("INFO")
     module = Counting()
     automation = DynamicBatchSizeOptimizer(adjustment_frequency=1)
     automation._make_probe = lambda _: MadeUpMemory(lambda size: 0.025 * size, module.sizes)
-    make_trainer([automation], max_epochs=2).fit(module, loader())
+    make_trainer([automation], max_epochs=3).fit(module, loader())
+    assert automation.settings.effective_batch == "keep"
     assert set(module.sizes) == {8}
+    assert sum("effective_batch: grow is written" in record.message for record in caplog.records) == 1
 
 
 def test_a_custom_batch_sampler_with_a_batch_size_grows() -> None:
@@ -357,7 +360,7 @@ def test_a_resumed_run_goes_on_with_the_size_it_had_reached(step: int, tmp_path:
     assert resumed.sizes == whole.sizes[step:]
     assert again.adjustments == automation.adjustments
     assert all(torch.equal(a, b) for a, b in zip(weights(resumed), weights(whole), strict=True))
-    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.02)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01 * math.sqrt(2))
     assert data.batch_sampler.batch_size == 8  # type: ignore[union-attr]
 
 
