@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import weakref
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -94,13 +96,21 @@ def test_a_chain_that_bites_its_tail_ends() -> None:
     first, second = RuntimeError("a"), RuntimeError("b")
     first.__context__, second.__context__ = second, first
     release(first)
+    assert first.__context__ is second
 
 
 def test_memory_of_the_host_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the C library can be asked for it, and also where it cannot."""
+    """Where the C library can be asked for it; one that cannot, and another system, are left alone."""
+    trimmed: list[int] = []
+    libraries = iter([SimpleNamespace(malloc_trim=trimmed.append), SimpleNamespace()])
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: next(libraries))
+    monkeypatch.setattr(sys, "platform", "linux")
+    free_cached_memory(torch.device("cpu"))
     free_cached_memory(torch.device("cpu"))
     monkeypatch.setattr(sys, "platform", "darwin")
     free_cached_memory(torch.device("cpu"))
+    assert trimmed == [0]
+    assert next(libraries, None) is None
 
 
 def test_the_cache_of_a_device_is_emptied(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,11 +119,15 @@ def test_a_buffer_that_a_failed_step_took_away_comes_back() -> None:
     assert torch.equal(module.replaced, torch.zeros(2))
 
 
-def test_a_module_without_buffers_costs_nothing() -> None:
-    """There is nothing to keep and nothing to put back."""
-    buffers = ModuleBuffers(nn.Linear(2, 2))
+def test_a_module_without_buffers_has_nothing_put_back() -> None:
+    """Parameters are none of its business: what a step did to them stays."""
+    module = nn.Linear(2, 2)
+    buffers = ModuleBuffers(module)
     buffers.keep()
+    with torch.no_grad():
+        module.weight.fill_(7.0)
     buffers.put_back()
+    assert torch.equal(module.weight, torch.full((2, 2), 7.0))
 
 
 class Metrics(nn.Module):
