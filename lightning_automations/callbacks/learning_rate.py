@@ -46,7 +46,7 @@ class IntelligentLearningRateScheduler(AutomationCallback):
 
     The rate that the optimizer uses is the scheduled rate times a factor between ``min_lr_factor`` and
     ``max_lr_factor``. The factor is halved when neither the smoothed training loss nor the validation metric has
-    improved for ``plateau_patience`` steps, and when the training loss surely rises or is not finite. It is never
+    improved for ``plateau_patience`` steps, and when the training loss surely rises or stays non-finite. It is never
     raised. While the schedule itself rises (a warm-up, a restart) no trend is judged.
 
     Works with every ``torch.optim.lr_scheduler`` class, stepped by step or by epoch, and with none; with several

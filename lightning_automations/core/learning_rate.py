@@ -115,7 +115,7 @@ class LearningRateSettings(AutomationSettings):
 
 
 class LearningRateBrain:
-    """Lowers a factor on the scheduled rate on a plateau, and cuts it when the training loss rises or is not finite.
+    """Lowers a factor on the scheduled rate on a plateau, and cuts it when the training loss rises or stays non-finite.
 
     The loss comes as the mean of a window of ten optimizer steps. Its level is the mean of the windows of the last
     quarter of the patience. A level below the best one by more than the threshold and by more than its own noise is an
