@@ -35,6 +35,7 @@ class Outcome:
         samples: Training samples that were seen, those of retries included.
         seconds: Wall-clock time of the fit.
         changes: How many adjustments each automation made; empty for peers.
+        own_errors: Errors that our package logged: automations that failed and were retired.
         clipped_steps: Steps whose gradient left the method with a norm below that with which it came.
         skipped_steps: Steps that reached the optimizer without any gradient.
     """
@@ -48,6 +49,7 @@ class Outcome:
     samples: int = 0
     seconds: float = 0.0
     changes: Mapping[str, int] = field(default_factory=dict)
+    own_errors: int = 0
     clipped_steps: int = 0
     skipped_steps: int = 0
 

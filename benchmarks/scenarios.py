@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["SCENARIOS", "Family", "Scenario"]
+__all__ = ["SCENARIOS", "Family", "Scenario", "scenario_named"]
 
 Factors = Callable[[int, random.Random], list[float]]
 """Steps of the run and a source of randomness to what the loss of each step is multiplied with."""
@@ -150,12 +150,31 @@ SCENARIOS: tuple[Scenario, ...] = (
     _rate(100),
     _fault("random spikes", "2 % of all steps have a loss 100 to 10,000 times too high", _random_spikes),
     _fault("spikes in warm-up", "three such spikes in the first 5 % of the steps", _spikes_between(0, SHORT_SHARE)),
-    _fault("spikes near the end", "three such spikes in the last 5 % of the steps", _spikes_between(1 - SHORT_SHARE, 1)),
+    _fault(
+        "spikes near the end", "three such spikes in the last 5 % of the steps", _spikes_between(1 - SHORT_SHARE, 1)
+    ),
     _fault("one NaN", "the loss of one step is NaN, after 40 % of the run", _once(math.nan), finite=False),
     _fault("one inf", "the loss of one step is infinite, after 40 % of the run", _once(math.inf), finite=False),
     _fault("NaN and spikes", "random spikes, and three losses that are NaN", _nan_and_spikes, finite=False),
     _fault("loss x10 half-way", "the loss weighs ten times as much from the middle on", _from(0.5, 10)),
     _fault("loss x0.1 half-way", "the loss weighs a tenth from the middle on", _from(0.5, 0.1)),
     _fault("loss x0.01 at first", "the loss weighs a hundredth for the first third", _until(1 / 3, 0.01)),
-    _fault("tiny loss unit", "random spikes in a loss whose unit is 10,000 times smaller", _random_spikes, loss_unit=TINY_UNIT),
+    _fault(
+        "tiny loss unit",
+        "random spikes in a loss whose unit is 10,000 times smaller",
+        _random_spikes,
+        loss_unit=TINY_UNIT,
+    ),
 )
+
+
+def scenario_named(name: str) -> Scenario:
+    """The scenario of this name.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    for scenario in SCENARIOS:
+        if scenario.name == name:
+            return scenario
+    raise ValueError(f"expected one of {[scenario.name for scenario in SCENARIOS]}, got {name!r}")

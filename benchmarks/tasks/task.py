@@ -39,6 +39,7 @@ class Task:
         steps: Optimizer steps of a run.
         batch_size: Samples of a batch.
         optimizers: Names of the optimizers under which the task is run: ``adamw``, ``sgd``.
+        logged_score: Name under which the validation's score is logged beside ``val/loss``; None: it is not logged.
         held_out: Whether the task is kept out of all design work and reported apart.
     """
 
@@ -53,4 +54,5 @@ class Task:
     steps: int
     batch_size: int
     optimizers: tuple[str, ...]
+    logged_score: str | None = None
     held_out: bool = False

@@ -1,0 +1,70 @@
+"""Which runs a measurement consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.methods import METHODS
+from benchmarks.methods.method import Method, Study
+from benchmarks.outcome import Cell
+from benchmarks.scenarios import SCENARIOS, Family, Scenario
+from benchmarks.tasks import TASKS
+
+__all__ = ["BENCH", "FULL", "QUICK", "Plan", "competes"]
+
+_FAMILIES = {
+    Study.CLIPPING: {Family.CLEAN, Family.FAULT},
+    Study.RATE: {Family.CLEAN, Family.RATE},
+    Study.TOGETHER: set(Family),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A part of the scoreboard.
+
+    Args:
+        name: Of the command that measures it.
+        seeds: One run a cell for each.
+        tasks: Names of tasks; None: all.
+        scenarios: Names of scenarios; None: all.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    tasks: tuple[str, ...] | None = None
+    scenarios: tuple[str, ...] | None = None
+
+    def cells(self) -> list[Cell]:
+        """All runs, seed after seed, so that a measurement that was cut off is a whole one of fewer seeds."""
+        return [
+            Cell(task=task.name, optimizer=optimizer, scenario=scenario.name, method=method.name, seed=seed)
+            for seed in self.seeds
+            for task in TASKS
+            if _chosen(task.name, self.tasks)
+            for optimizer in task.optimizers
+            for scenario in SCENARIOS
+            if _chosen(scenario.name, self.scenarios)
+            for method in METHODS
+            if competes(method, scenario) and optimizer in method.optimizers
+        ]
+
+
+def competes(method: Method, scenario: Scenario) -> bool:
+    """Whether a method takes part in a study to which the scenario belongs."""
+    return any(scenario.family in _FAMILIES[study] for study in method.studies)
+
+
+def _chosen(name: str, names: Sequence[str] | None) -> bool:
+    return names is None or name in names
+
+
+QUICK = Plan(
+    name="quick",
+    seeds=(0,),
+    tasks=("wine", "diabetes"),
+    scenarios=("clean", "rate x10", "random spikes", "one NaN"),
+)
+BENCH = Plan(name="run", seeds=(0,))
+FULL = Plan(name="full", seeds=(0, 1, 2))

@@ -1,0 +1,121 @@
+"""Keeps outcomes while they come in, so that a measurement goes on where it was cut off, and writes result files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Progress", "fingerprint", "provenance", "read_json", "write_json"]
+
+ROOT = Path(__file__).parent.parent
+# What a run depends on. A change anywhere here makes earlier runs those of another scoreboard.
+_CODE = ("lightning_automations", "benchmarks/tasks", "benchmarks/methods", "benchmarks/configurations")
+_FILES = ("job.py", "running.py", "scenarios.py", "outcome.py", "results/tuned.json")
+_PACKAGES = (
+    "torch", "lightning", "numpy", "scipy", "scikit-learn", "scikit-image", "zclip", "autoclip", "timm",
+    "pytorch_optimizer", "transformers", "schedulefree", "prodigyopt", "momo-opt", "keras",
+)  # fmt: skip
+
+
+class Progress:
+    """Rows that were measured by the code as it is now, one JSON object a line.
+
+    Args:
+        path: The file, made when the first row is added.
+        fingerprint: Of the code. Rows of other code in the file are passed over.
+    """
+
+    def __init__(self, path: Path, *, fingerprint: str) -> None:
+        self.path = path
+        self._fingerprint = fingerprint
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows of this code. A last line that was cut off half-way is passed over."""
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]
+        parsed = [json.loads(line) for line in lines]
+        return [row["row"] for row in parsed if row["code"] == self._fingerprint]
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append a row; it is on disk when this returns."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._end_last_line()
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"code": self._fingerprint, "row": dict(row)}) + "\n")
+
+    def _end_last_line(self) -> None:
+        """Take away a last line that was cut off, or the next row would be lost with it."""
+        if not self.path.exists():
+            return
+        text = self.path.read_text(encoding="utf-8")
+        if text and not text.endswith("\n"):
+            self.path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
+
+
+def fingerprint() -> str:
+    """Of all that a run depends on, installed versions included."""
+    digest = hashlib.sha256(json.dumps(versions()).encode())
+    folders = (path for folder in _CODE for path in sorted((ROOT / folder).rglob("*")))
+    files = (ROOT / "benchmarks" / name for name in _FILES)
+    for path in (*folders, *files):
+        if path.suffix in {".py", ".yml", ".json"}:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that take part; those that are not installed are left out."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def provenance() -> dict[str, Any]:
+    """Where and with what something was measured; nothing that names the machine."""
+    return {
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+            "system": platform.system(),
+        },
+        "versions": versions(),
+    }
+
+
+def _processor() -> str:
+    """The model, where Linux tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def read_json(path: Path) -> Any:
+    """What a result file holds."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(
+    path: Path, head: Mapping[str, Any], rows: Iterable[Mapping[str, Any]] = (), *, name: str = "rows"
+) -> None:
+    """A result file: what was measured with what, then one row a line, so that a diff can be read."""
+    text = json.dumps(dict(head), indent=1)[:-2]
+    lines = ",\n".join(json.dumps(dict(row)) for row in rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'{text},\n "{name}": [\n{lines}\n]\n}}\n', encoding="utf-8")
