@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# what follows the command of demo and bench
+# what follows the command of demo, bench and overhead
 ARGS ?=
 # processes that share the tests
 WORKERS ?= auto
@@ -13,10 +13,10 @@ comma := ,
 covered = table=$$($(BIN)/coverage report --fail-under=$(1) $(2)) || { echo "$$table"; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest lint format bench docs clean
+.PHONY: help demo test oldest lint format bench-quick bench bench-full overhead docs clean
 
 help: ## show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/.demo ## train a small super-resolution network with all automations (ARGS="--fast", ARGS="--config FILE")
 	$(BIN)/lightning-automations demo $(ARGS)
@@ -39,7 +39,16 @@ format: .venv/.dev ## let ruff format and mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/.dev ## measure what the automations cost in a training step
+bench-quick: .venv/.bench ## the scoreboard at a glance: two tasks, four scenarios, every method (about 3 minutes)
+	$(BIN)/python -m benchmarks quick $(ARGS)
+
+bench: .venv/.bench ## the whole scoreboard with one seed a cell (under an hour on 2 cores)
+	$(BIN)/python -m benchmarks run $(ARGS)
+
+bench-full: .venv/.bench ## the scoreboard with all seeds: hours; goes on where it was cut off, writes benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks full $(ARGS)
+
+overhead: .venv/.dev ## measure only what the automations cost in a training step
 	$(BIN)/python -m benchmarks.overhead $(ARGS)
 
 docs: .venv/.dev ## build the API reference into build/docs
@@ -62,6 +71,13 @@ $(BIN)/python:
 .venv/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[demo,report]' --group dev
+	@touch .venv/.demo $@
+
+# timm's torchvision would have to match the build of torch, and clipping by timm does not need it.
+.venv/.bench: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[demo,report]' --group bench
+	$(BIN)/python -m pip install --no-deps 'timm>=1.0.15'
 	@touch .venv/.demo $@
 
 .venv-oldest/.test: pyproject.toml constraints-oldest.txt

@@ -91,7 +91,7 @@ def _spikes_between(first: float, last: float) -> Factors:
 def _once(value: float) -> Factors:
     """One step with a loss that is not finite."""
 
-    def factors(steps: int, source: random.Random) -> list[float]:
+    def factors(steps: int, _: random.Random) -> list[float]:
         struck = round(NON_FINITE_AT * steps)
         return [value if step == struck else 1.0 for step in range(steps)]
 
@@ -108,7 +108,7 @@ def _nan_and_spikes(steps: int, source: random.Random) -> list[float]:
 def _from(share: float, factor: float) -> Factors:
     """Another weight of the loss from a share of the run on."""
 
-    def factors(steps: int, source: random.Random) -> list[float]:
+    def factors(steps: int, _: random.Random) -> list[float]:
         return [1.0 if step < share * steps else factor for step in range(steps)]
 
     return factors
@@ -117,7 +117,7 @@ def _from(share: float, factor: float) -> Factors:
 def _until(share: float, factor: float) -> Factors:
     """Another weight of the loss up to a share of the run."""
 
-    def factors(steps: int, source: random.Random) -> list[float]:
+    def factors(steps: int, _: random.Random) -> list[float]:
         return [factor if step < share * steps else 1.0 for step in range(steps)]
 
     return factors

@@ -8,7 +8,7 @@ import os
 import platform
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +73,9 @@ def fingerprint() -> str:
 
 def versions() -> dict[str, str]:
     """Of Python and of the packages that take part; those that are not installed are left out."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    installed = {distribution.name.lower(): distribution.version for distribution in distributions()}
+    taking_part = {package: installed[package] for package in _PACKAGES if package in installed}
+    return {"python": platform.python_version(), **taking_part}
 
 
 def provenance() -> dict[str, Any]:

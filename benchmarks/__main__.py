@@ -1,0 +1,42 @@
+"""The scoreboard's commands: ``python -m benchmarks quick | run | full | report``.
+
+``quick`` is a first look, ``run`` has one seed a cell, ``full`` has all seeds and writes what is committed:
+``benchmarks/results`` and ``benchmarks/RESULTS.md``. The others write to ``build/bench``. What was cut off goes on
+where it stood, unless the code has changed since. ``report`` writes RESULTS.md anew from the committed results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from benchmarks.measuring import MODES, measure, report
+from benchmarks.workers import quiet_worker
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, write the files, print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, formatter_class=_Lines)
+    parser.add_argument("command", choices=[*MODES, "report"], help="what to measure")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    parser.add_argument("--seeds", type=int, help="so many seeds instead of the usual number")
+    options = parser.parse_args(arguments)
+    quiet_worker()
+    started = time.monotonic()
+    if options.command == "report":
+        print(report())
+        return 0
+    print(measure(MODES[options.command], workers=max(1, options.workers), seeds=options.seeds))
+    print(f"{time.monotonic() - started:.0f} s")
+    return 0
+
+
+class _Lines(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of the description as they are."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
