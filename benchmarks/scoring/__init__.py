@@ -1,0 +1,48 @@
+"""Figures from outcomes: success, rescue and harm, sensitivity, the headline, false alarms, and where we lose."""
+
+from benchmarks.scoring.control import Difference, same_as_plain
+from benchmarks.scoring.groups import GROUPS, Group, is_ours, ours_with_defaults, select
+from benchmarks.scoring.headline import HARM_BAR, OVERHEAD_BAR_PERCENT, SUCCESS_BAR, Headline, headline
+from benchmarks.scoring.interventions import Interventions, failures, interventions, relative_seconds
+from benchmarks.scoring.judging import Failure, Reference, References, Run, judge
+from benchmarks.scoring.losses import Ahead, Loss, Measure, losses
+from benchmarks.scoring.pairs import PLAIN, Comparison, Share, compare, matrix, only_shared, share
+from benchmarks.scoring.sensitivity import Sensitivity, counted_loss, sensitivities
+
+__all__ = [
+    "GROUPS",
+    "HARM_BAR",
+    "OVERHEAD_BAR_PERCENT",
+    "PLAIN",
+    "SUCCESS_BAR",
+    "Ahead",
+    "Comparison",
+    "Difference",
+    "Failure",
+    "Group",
+    "Headline",
+    "Interventions",
+    "Loss",
+    "Measure",
+    "Reference",
+    "References",
+    "Run",
+    "Sensitivity",
+    "Share",
+    "compare",
+    "counted_loss",
+    "failures",
+    "headline",
+    "interventions",
+    "is_ours",
+    "judge",
+    "losses",
+    "matrix",
+    "only_shared",
+    "ours_with_defaults",
+    "relative_seconds",
+    "same_as_plain",
+    "select",
+    "sensitivities",
+    "share",
+]

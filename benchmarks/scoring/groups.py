@@ -1,0 +1,102 @@
+"""Which runs stand in one table. Nothing is pooled beyond a group; the held-out task stands apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+from benchmarks.scenarios import Family, Scenario
+from benchmarks.scoring.judging import Run
+
+__all__ = ["GROUPS", "OURS", "Group", "is_ours", "optimizers_of", "ours_with_defaults", "select"]
+
+OURS = "ours,"
+"""How the names of our own configurations begin."""
+DEFAULTS = "defaults"
+"""In the names of those that run with the defaults."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Scenarios that may be counted together.
+
+    Args:
+        name: As it stands above tables.
+        includes: Whether a scenario belongs to it.
+    """
+
+    name: str
+    includes: Callable[[Scenario], bool]
+
+
+CLEAN = Group(name="clean runs", includes=lambda scenario: scenario.family is Family.CLEAN)
+FINITE = Group(name="finite faults", includes=lambda scenario: scenario.family is Family.FAULT and scenario.finite)
+NON_FINITE = Group(
+    name="non-finite faults", includes=lambda scenario: scenario.family is Family.FAULT and not scenario.finite
+)
+RATES_WITHIN = Group(
+    name="rates within the default bounds",
+    includes=lambda scenario: scenario.family is Family.RATE and scenario.within_bounds,
+)
+RATES_BEYOND = Group(
+    name="rates beyond the default bounds",
+    includes=lambda scenario: scenario.family is Family.RATE and not scenario.within_bounds,
+)
+
+GROUPS: dict[str, tuple[Group, ...]] = {
+    "clipping": (FINITE, NON_FINITE, CLEAN),
+    "rate": (RATES_WITHIN, RATES_BEYOND, CLEAN),
+    "together": (CLEAN, FINITE, NON_FINITE, RATES_WITHIN, RATES_BEYOND),
+}
+"""By the name of the study."""
+
+
+def is_ours(method: str) -> bool:
+    """Whether a method is a configuration of ours."""
+    return method.startswith(OURS)
+
+
+def ours_with_defaults(methods: Iterable[str]) -> list[str]:
+    """Those of ours that run with the defaults: the ones that are held against the peers.
+
+    Raises:
+        ValueError: If there are methods of ours and none has ``defaults`` in its name. Comparing none of them would
+            read as if none had lost.
+    """
+    ours = [method for method in methods if is_ours(method)]
+    chosen = [method for method in ours if DEFAULTS in method]
+    if ours and not chosen:
+        raise ValueError(f"expected {DEFAULTS!r} in the name of a method of ours, got {ours}")
+    return chosen
+
+
+def select(
+    runs: Iterable[Run],
+    *,
+    methods: Collection[str],
+    group: Group | None = None,
+    optimizer: str | None = None,
+    held_out: bool = False,
+) -> list[Run]:
+    """The runs of one table.
+
+    Args:
+        runs: All of them.
+        methods: Names of the methods in the table.
+        group: Its scenarios; None: all.
+        optimizer: Its optimizer; None: all.
+        held_out: The held-out task instead of the others.
+    """
+    return [
+        run
+        for run in runs
+        if run.method in methods
+        and (group is None or group.includes(run.scenario))
+        and (optimizer is None or run.outcome.cell.optimizer == optimizer)
+        and run.reference.held_out is held_out
+    ]
+
+
+def optimizers_of(runs: Iterable[Run]) -> list[str]:
+    """Names of the optimizers that occur, sorted."""
+    return sorted({run.outcome.cell.optimizer for run in runs})
