@@ -58,11 +58,11 @@ def users_optimizer(parameters: Iterable[Parameter], setup: RunSetup) -> Optimiz
     return torch.optim.AdamW(parameters, lr=setup.rate)
 
 
-def _no_callbacks(setup: RunSetup) -> list[Callback]:
+def _no_callbacks(_: RunSetup) -> list[Callback]:
     return []
 
 
-def _no_schedule(optimizer: Optimizer, setup: RunSetup) -> None:
+def _no_schedule(_: Optimizer, _setup: RunSetup) -> None:
     return None
 
 
