@@ -132,8 +132,8 @@ CLIPPERS: tuple[Method, ...] = (
     ),
     *_as_shipped_and_with_skip(
         "AGC",
-        "package timm, adaptive_clip_grad with shipped defaults on all parameters (timm's training script leaves out the "
-        "last layer, whose gradient then nothing bounds)",
+        "package timm, adaptive_clip_grad with shipped defaults on all parameters (timm's training script leaves the "
+        "last layer out, whose gradient nothing bounds then)",
         _adaptive_gradient_clipping,
     ),
 )
