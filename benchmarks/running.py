@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from torch.utils.data import DataLoader, TensorDataset
 
+import lightning_automations
 from benchmarks.job import Job, Observer, judged
 from benchmarks.methods import method_named
 from benchmarks.methods.method import Method, RunSetup
@@ -20,7 +21,6 @@ from benchmarks.outcome import Cell, Outcome
 from benchmarks.scenarios import Scenario, scenario_named
 from benchmarks.tasks import task_named
 from benchmarks.tuning import tuned
-import lightning_automations
 from lightning_automations.callbacks.base import AutomationCallback
 
 __all__ = ["VALIDATIONS", "run", "run_setup"]
