@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from benchmarks.scenarios import Family, Scenario
 from benchmarks.scoring.judging import Run
 
-__all__ = ["GROUPS", "OURS", "Group", "is_ours", "optimizers_of", "ours_with_defaults", "select"]
+__all__ = ["CONTROL", "GROUPS", "Group", "is_ours", "optimizers_of", "ours_with_defaults", "select"]
 
 OURS = "ours,"
 """How the names of our own configurations begin."""
-DEFAULTS = "defaults"
-"""In the names of those that run with the defaults."""
+DEFAULTS = "ours, defaults"
+"""How the names of those begin that run with the defaults."""
+CONTROL = "ours, doing nothing"
+"""The negative control: it stands in a section of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +62,13 @@ def ours_with_defaults(methods: Iterable[str]) -> list[str]:
     """Those of ours that run with the defaults: the ones that are held against the peers.
 
     Raises:
-        ValueError: If there are methods of ours and none has ``defaults`` in its name. Comparing none of them would
-            read as if none had lost.
+        ValueError: If there are methods of ours and none has the defaults. Comparing none of them would read as if
+            none had lost.
     """
-    ours = [method for method in methods if is_ours(method)]
-    chosen = [method for method in ours if DEFAULTS in method]
+    ours = [method for method in methods if is_ours(method) and method != CONTROL]
+    chosen = [method for method in ours if method.startswith(DEFAULTS)]
     if ours and not chosen:
-        raise ValueError(f"expected {DEFAULTS!r} in the name of a method of ours, got {ours}")
+        raise ValueError(f"expected a method whose name begins with {DEFAULTS!r}, got {ours}")
     return chosen
 
 

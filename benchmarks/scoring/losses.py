@@ -83,7 +83,7 @@ def losses(runs: Iterable[Run], studies: Mapping[str, Sequence[str]]) -> list[Lo
 
     Args:
         runs: All of them.
-        studies: Names of the methods of each study.
+        studies: Names of the methods of each study. What the tables of two studies say alike is told of the first.
 
     Raises:
         ValueError: If a study has methods of ours but none with the defaults.
@@ -96,7 +96,14 @@ def losses(runs: Iterable[Run], studies: Mapping[str, Sequence[str]]) -> list[Lo
         for held_out in (False, True)
         for loss in _Search(study, ours, select(listed, methods=methods, held_out=held_out), held_out=held_out).all()
     ]
-    return sorted(found, key=lambda loss: (-loss.gap, loss.study, loss.place, loss.measure, loss.ours))
+    told = [loss for number, loss in enumerate(found) if not any(_tells(other, loss) for other in found[:number])]
+    return sorted(told, key=lambda loss: (-loss.gap, loss.study, loss.place, loss.measure, loss.ours))
+
+
+def _tells(loss: Loss, other: Loss) -> bool:
+    """Whether a loss in one study says all that one in another study says: the same runs stand in several."""
+    same = all(vars(loss)[name] == vars(other)[name] for name in ("place", "measure", "ours", "held_out"))
+    return same and set(other.peers) <= set(loss.peers)
 
 
 class _Search:

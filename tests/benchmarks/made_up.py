@@ -18,8 +18,8 @@ REFERENCES = {
 }
 OURS, SEEDS_BLOCK = "ours, defaults", "ours, seed's block"
 STUDIES = {
-    "clipping": ("plain", "ours, clipping, defaults", "rival"),
-    "rate": ("plain", "ours, rate, defaults", "rival of rates"),
+    "clipping": ("plain", "ours, defaults: clipping alone", "rival"),
+    "rate": ("plain", "ours, defaults: learning rate alone", "rival of rates"),
     "together": ("plain", OURS, SEEDS_BLOCK),
 }
 

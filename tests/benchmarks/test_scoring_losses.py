@@ -5,8 +5,8 @@ import pytest
 from benchmarks.scoring import Measure, Share, judge, losses, sensitivities
 from tests.benchmarks.made_up import BAD, BUDGET, REFERENCES, STUDIES, outcome, series
 
-OURS = "ours, clipping, defaults"
-OURS_OF_RATES = "ours, rate, defaults"
+OURS = "ours, defaults: clipping alone"
+OURS_OF_RATES = "ours, defaults: learning rate alone"
 PLACE = ("wine", "adamw")
 
 
@@ -148,5 +148,15 @@ def test_runs_that_are_missing_help_no_one():
 
 def test_a_study_without_our_defaults_is_an_error():
     """Comparing nothing would read as if we had lost nothing."""
-    with pytest.raises(ValueError, match="expected 'defaults' in the name of a method of ours"):
+    with pytest.raises(ValueError, match="expected a method whose name begins with 'ours, defaults'"):
         losses([], {"clipping": ("plain", "ours, tuned", "rival")})
+
+
+def test_what_two_studies_say_alike_is_told_once():
+    """The same runs stand in several studies; a loss to another peer in one of them is still told."""
+    outcomes = [*series("plain", [True]), *series("ours, defaults", [False]), *series("rival", [True])]
+    runs = judge(outcomes, REFERENCES)
+    both = {"clipping": ("plain", "rival", "ours, defaults"), "together": ("plain", "ours, defaults")}
+    assert {loss.study for loss in losses(runs, both)} == {"clipping"}
+    apart = {"clipping": ("plain", "ours, defaults"), "rate": ("plain", "rival", "ours, defaults")}
+    assert {loss.study for loss in losses(runs, apart) if loss.measure == Measure.HARM} == {"clipping", "rate"}

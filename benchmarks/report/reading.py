@@ -1,0 +1,34 @@
+"""Fixed text of RESULTS.md: how to read it, and what was changed about the scenarios."""
+
+from __future__ import annotations
+
+__all__ = ["HOW_TO_READ", "SCENARIO_CHANGES"]
+
+SCENARIO_CHANGES: tuple[str, ...] = ()
+"""What was changed about a scenario after it was first committed: date, what, why. One entry a change."""
+
+HOW_TO_READ = """\
+A run is one method on one task with one optimizer in one scenario with one seed. It **succeeds** when it ends without
+an error and with finite results, its score on the test data is at most the task's margin below that of the best tuned
+clean run, and it saw no more training samples than a plain run does: rollbacks and retries are paid from the same
+budget. The margin is fixed per task and listed at the end. Automations and schedulers see training and validation data;
+success is judged on a third set.
+
+**Rescued** are runs that succeed where plain Lightning fails in the same task, optimizer, scenario and seed. **Harmed**
+are runs that fail where plain Lightning succeeds. Both are shares of those pairs, as count/total, percent and Wilson's
+interval of 95 %. They are told apart since a method that helps often and breaks a good run now and then is not the same
+as one that does neither. A dash means that there was no such pair. Runs whose partner is missing count in neither and
+are shown under "no partner".
+
+**Learning-rate sensitivity** is the mean, over the rates of the scenarios, of the test loss above the reference's; a
+run cannot lose more than the loss before training, and a run that does not end well counts with that. 0 is as good as
+tuned at every rate. The figure in brackets is the same as a share of what there was to win: 1 means that nothing was
+learnt at any rate.
+
+There is **no pooled mean**: finite faults, non-finite faults, wrong rates and clean runs are counted apart, optimizers
+are counted apart, and the held-out task stands in a section of its own. A mean over all of them would depend on how
+many scenarios of each kind somebody chose. The one exception is the headline, whose list of runs was fixed in advance.
+
+Peers run with their shipped or documented defaults. Where a name ends in "skip", the same peer was given a skip of
+non-finite steps, so that its rule is compared and not the lack of that skip. We run with two configurations and no
+other: the defaults, and the block that the seed recommends. The names of ours say which."""
