@@ -135,9 +135,9 @@ def _behaviour(runs: Sequence[Run], methods: Sequence[str]) -> str:
     reasons = tuple(reason.value for reason in Failure)
     return (
         "Changes and shares of steps are those of clean runs, where there is nothing to do; reasons of failures and "
-        "seconds are those of all runs of the study, whatever the optimizer. Seconds are a multiple of plain Lightning's in the same cell, the "
-        "median with the number of pairs: a rough cost, and not the overhead figure.\n\n"
-        + table((*head, *reasons, "seconds (pairs)"), rows)
+        "seconds are those of all runs of the study. Both optimizers are counted. Seconds are a multiple of plain "
+        "Lightning's in the same cell, the median with the number of pairs: a rough cost, and not the overhead "
+        "figure.\n\n" + table((*head, *reasons, "seconds (pairs)"), rows)
     )
 
 
