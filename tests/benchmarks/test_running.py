@@ -17,6 +17,8 @@ CELL = Cell(task="wine", optimizer="sgd", scenario="clean", method="plain", seed
 
 
 class Raises(Callback):
+    """Breaks a run in its fifth step."""
+
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         if trainer.global_step == 5:
             raise RuntimeError("planted")

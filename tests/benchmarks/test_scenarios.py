@@ -9,6 +9,7 @@ STEPS = 300
 
 
 def factors_of(name: str, *, steps: int = STEPS, seed: int = 0) -> list[float]:
+    """What the loss of each step of a scenario is multiplied with."""
     return scenario_named(name).loss_factors(steps=steps, seed=seed)
 
 
@@ -51,7 +52,7 @@ def test_spikes_stand_where_the_scenario_says() -> None:
         early = [step for step, factor in enumerate(factors_of("spikes in warm-up", seed=seed)) if factor != 1]
         late = [step for step, factor in enumerate(factors_of("spikes near the end", seed=seed)) if factor != 1]
         assert len(early) == len(late) == 3
-        assert 1 <= min(early)
+        assert min(early) >= 1
         assert max(early) < 0.05 * STEPS
         assert min(late) >= 0.95 * STEPS
         assert all(100 <= factor <= 10_000 for factor in factors_of("random spikes", seed=seed) if factor != 1)
@@ -67,5 +68,5 @@ def test_the_loss_is_reweighted_from_where_the_scenario_says() -> None:
 
 def test_an_unknown_scenario_is_named_with_the_known_ones() -> None:
     """Expected, got."""
-    with pytest.raises(ValueError, match="expected one of .*'clean'.*, got 'claen'"):
+    with pytest.raises(ValueError, match=r"expected one of .*'clean'.*, got 'claen'"):
         scenario_named("claen")

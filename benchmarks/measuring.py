@@ -1,0 +1,146 @@
+"""Measures one part of the scoreboard after the other, keeps what it measured, and writes the page."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import batch, overhead, stopping
+from benchmarks.outcome import Cell, Outcome
+from benchmarks.plan import BENCH, FULL, QUICK, Plan
+from benchmarks.running import run
+from benchmarks.store import ROOT, Progress, fingerprint, provenance, read_json, write_json
+from benchmarks.workers import each
+from benchmarks.writing import Measured, console, write_page
+
+__all__ = ["MODES", "Mode", "measure", "report"]
+
+_PROGRESS = ROOT / "build" / "bench" / "progress"
+_EVERY_SECONDS = 30.0
+"""Between two words on how far the runs are."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mode:
+    """How much is measured.
+
+    Args:
+        plan: The runs with automations and peers, and the seeds of everything.
+        folder: Gets RESULTS.md and the folder ``results``.
+        quick: Whether the other parts are cut down to seconds.
+        full: Whether memory is measured after 100,000 steps, too.
+    """
+
+    plan: Plan
+    folder: Path
+    quick: bool = False
+    full: bool = False
+
+
+MODES: Mapping[str, Mode] = {
+    "quick": Mode(plan=QUICK, folder=ROOT / "build" / "bench" / "quick", quick=True),
+    "run": Mode(plan=BENCH, folder=ROOT / "build" / "bench" / "run"),
+    "full": Mode(plan=FULL, folder=ROOT / "benchmarks", full=True),
+}
+
+
+def measure(mode: Mode, *, workers: int, seeds: int | None = None) -> str:
+    """Measure everything, write the results and RESULTS.md, and return tables for the console.
+
+    Args:
+        mode: How much.
+        workers: Processes, 1 or more.
+        seeds: So many seeds instead of those of the plan, 1 or more.
+    """
+    plan = mode.plan if seeds is None else replace(mode.plan, seeds=tuple(range(seeds)))
+    code = fingerprint()
+    # First, while nothing else runs: it is the part that measures time.
+    costs = _overhead(mode, code)
+    measured = Measured(
+        provenance={**provenance(), "seeds": list(plan.seeds), "code": code},
+        overhead=costs,
+        outcomes=_outcomes(plan.cells(), code, workers=workers),
+        batch=_batch(plan, mode, code, workers=workers),
+        stopping=_stopping(plan, mode, code, workers=workers),
+    )
+    _write_results(measured, mode.folder / "results")
+    write_page(measured, mode.folder)
+    return f"{console(measured)}\n\n{mode.folder / 'RESULTS.md'}"
+
+
+def report() -> str:
+    """Write RESULTS.md anew from the committed results, and return tables for the console."""
+    folder = MODES["full"].folder
+    parts = {part: read_json(folder / "results" / f"{part}.json") for part in ("overhead", "runs", "batch", "stopping")}
+    measured = Measured(
+        provenance={name: value for name, value in parts["runs"].items() if name != "rows"},
+        overhead=parts["overhead"]["rows"][0],
+        outcomes=[Outcome.from_json(row) for row in parts["runs"]["rows"]],
+        batch={"measured": parts["batch"]["measured"], "rows": parts["batch"]["rows"]},
+        stopping={"curves": parts["stopping"]["rows"]},
+    )
+    write_page(measured, folder)
+    return console(measured)
+
+
+def _overhead(mode: Mode, code: str) -> Row:
+    kind = "quick" if mode.quick else "full" if mode.full else "normal"
+    progress = _progress(f"overhead-{kind}", code)
+    if not progress.rows():
+        _say(f"overhead ({kind}), on an idle machine")
+        progress.add(overhead.measure(quick=mode.quick, full=mode.full))
+    return progress.rows()[-1]
+
+
+def _outcomes(cells: Iterable[Cell], code: str, *, workers: int) -> list[Outcome]:
+    """Make the runs that have not been made, and say now and then how far they are."""
+    progress = _progress("runs", code)
+    made = {outcome.cell: outcome for outcome in map(Outcome.from_json, progress.rows())}
+    wanted = list(cells)
+    missing = [cell for cell in wanted if cell not in made]
+    _say(f"{len(wanted)} runs, {len(wanted) - len(missing)} of them made before")
+    started = told = time.monotonic()
+    for count, outcome in enumerate(each(run, missing, workers=workers), start=1):
+        progress.add(outcome.as_json())
+        # As it is read again: what is not finite is null there.
+        made[outcome.cell] = Outcome.from_json(outcome.as_json())
+        if time.monotonic() - told > _EVERY_SECONDS:
+            told = time.monotonic()
+            remaining = (told - started) / count * (len(missing) - count)
+            _say(f"{count} of {len(missing)} runs, about {remaining / 60:.0f} minutes to go")
+    return [made[cell] for cell in wanted]
+
+
+def _batch(plan: Plan, mode: Mode, code: str, *, workers: int) -> Row:
+    _say("batches that do not fit memory")
+    progress = _progress("batch", code)
+    return batch.measure(seeds=plan.seeds, quick=mode.quick, workers=workers, done=progress.rows(), save=progress.add)
+
+
+def _stopping(plan: Plan, mode: Mode, code: str, *, workers: int) -> Row:
+    _say("curves for the stopping rules")
+    progress = _progress("stopping", code)
+    tasks = plan.tasks if mode.quick else None
+    return stopping.measure(seeds=plan.seeds, tasks=tasks, workers=workers, done=progress.rows(), save=progress.add)
+
+
+def _write_results(measured: Measured, folder: Path) -> None:
+    head = measured.provenance
+    write_json(folder / "overhead.json", head, [measured.overhead])
+    write_json(folder / "runs.json", head, [outcome.as_json() for outcome in measured.outcomes])
+    write_json(folder / "batch.json", {**head, "measured": measured.batch["measured"]}, measured.batch["rows"])
+    write_json(folder / "stopping.json", head, measured.stopping["curves"])
+
+
+def _progress(part: str, code: str) -> Progress:
+    return Progress(_PROGRESS / f"{part}.jsonl", fingerprint=code)
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
