@@ -61,5 +61,5 @@ def median_interval(values: Sequence[float], *, confidence: float = 0.95) -> Med
 
 def _coverage(count: int, cut: int) -> float:
     """How often the true median lies between the values that remain when ``cut`` are left out at either end."""
-    beyond = math.fsum(math.comb(count, place) for place in range(cut + 1)) / 2**count
+    beyond = sum(math.comb(count, place) for place in range(cut + 1)) / float(2**count)
     return max(0.0, 1 - 2 * beyond)

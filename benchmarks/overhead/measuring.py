@@ -25,8 +25,9 @@ __all__ = ["BAR_STEP_MS", "Effort", "measure", "reads_per_step"]
 
 BAR_STEP_MS = 20
 """The bar is set for a step of this length."""
-FIRST_GUESSES = {2: Workload(5, 132, 32), 20: Workload(50, 192, 64), 100: Workload(50, 420, 128)}
-"""By milliseconds: layers, samples, and the width with which calibration begins."""
+SAMPLES = 256
+FIRST_GUESSES = {2: Workload(5, 72, SAMPLES), 20: Workload(50, 96, SAMPLES), 100: Workload(50, 264, SAMPLES)}
+"""By milliseconds: layers, and the width with which calibration begins."""
 PERIOD_STEPS = 10
 """Most automations decide every so many steps: windows are multiples of it."""
 

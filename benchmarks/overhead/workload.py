@@ -16,7 +16,17 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_automations import build_callbacks
 
-__all__ = ["AUTOMATIONS", "PLAIN_CLIP", "Network", "Window", "Workload", "automations", "calibrated", "train"]
+__all__ = [
+    "AUTOMATIONS",
+    "PLAIN_CLIP",
+    "Network",
+    "ValidatedNetwork",
+    "Window",
+    "Workload",
+    "automations",
+    "calibrated",
+    "train",
+]
 
 AUTOMATIONS = (
     "intelligent_learning_rate_scheduler",
@@ -69,11 +79,15 @@ class Network(LightningModule):
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         return nn.functional.mse_loss(self.layers(batch), batch)
 
-    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        self.log("val/loss", nn.functional.mse_loss(self.layers(batch), batch))
-
     def configure_optimizers(self) -> Any:
         return torch.optim.AdamW(self.parameters(), lr=1e-4)
+
+
+class ValidatedNetwork(Network):
+    """The same with a validation; Lightning warns of one that is never run."""
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.log("val/loss", nn.functional.mse_loss(self.layers(batch), batch))
 
 
 class Window(Callback):
@@ -162,7 +176,7 @@ def train(
     window: Window,
     *,
     clip: float | None = None,
-    network: Callable[[Workload], LightningModule] = Network,
+    network: Callable[[Workload], LightningModule] | None = None,
 ) -> float:
     """Train until the window ends.
 
@@ -171,7 +185,7 @@ def train(
         callbacks: What the run is given beside the window.
         window: The steps that are looked at.
         clip: Lightning's own ``gradient_clip_val``.
-        network: Makes the module, where another one than ``Network`` is wanted.
+        network: Makes the module; None: linear layers under AdamW.
 
     Returns:
         Mean seconds per step of the window.
@@ -197,7 +211,8 @@ def train(
         default_root_dir=os.devnull,
     )
     validation = _loader(workload, batches=1) if interval is not None else None
-    trainer.fit(network(workload), _loader(workload, batches=BATCHES), validation)
+    make = network or (Network if interval is None else ValidatedNetwork)
+    trainer.fit(make(workload), _loader(workload, batches=BATCHES), validation)
     return window.seconds_per_step
 
 
