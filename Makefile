@@ -77,7 +77,7 @@ $(BIN)/python:
 .venv/.bench: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[demo,report]' --group bench
-	$(BIN)/python -m pip install --no-deps 'timm>=1.0.15'
+	$(BIN)/python -m pip install --no-deps 'timm>=1.0.31'
 	@touch .venv/.demo $@
 
 .venv-oldest/.test: pyproject.toml constraints-oldest.txt

@@ -59,15 +59,14 @@ def measure(mode: Mode, *, workers: int, seeds: int | None = None) -> str:
         seeds: So many seeds instead of those of the plan, 1 or more.
     """
     plan = mode.plan if seeds is None else replace(mode.plan, seeds=tuple(range(seeds)))
-    code = fingerprint()
     # First, while nothing else runs: it is the part that measures time.
-    costs = _overhead(mode, code)
+    costs = _overhead(mode)
     measured = Measured(
-        provenance={**provenance(), "seeds": list(plan.seeds), "code": code},
+        provenance={**provenance(), "seeds": list(plan.seeds)},
         overhead=costs,
-        outcomes=_outcomes(plan.cells(), code, workers=workers),
-        batch=_batch(plan, mode, code, workers=workers),
-        stopping=_stopping(plan, mode, code, workers=workers),
+        outcomes=_outcomes(plan.cells(), workers=workers),
+        batch=_batch(plan, mode, workers=workers),
+        stopping=_stopping(plan, mode, workers=workers),
     )
     _write_results(measured, mode.folder / "results")
     write_page(measured, mode.folder)
@@ -89,18 +88,18 @@ def report() -> str:
     return console(measured)
 
 
-def _overhead(mode: Mode, code: str) -> Row:
+def _overhead(mode: Mode) -> Row:
     kind = "quick" if mode.quick else "full" if mode.full else "normal"
-    progress = _progress(f"overhead-{kind}", code)
+    progress = _progress("overhead", kind)
     if not progress.rows():
         _say(f"overhead ({kind}), on an idle machine")
         progress.add(overhead.measure(quick=mode.quick, full=mode.full))
     return progress.rows()[-1]
 
 
-def _outcomes(cells: Iterable[Cell], code: str, *, workers: int) -> list[Outcome]:
+def _outcomes(cells: Iterable[Cell], *, workers: int) -> list[Outcome]:
     """Make the runs that have not been made, and say now and then how far they are."""
-    progress = _progress("runs", code)
+    progress = _progress("runs")
     made = {outcome.cell: outcome for outcome in map(Outcome.from_json, progress.rows())}
     wanted = list(cells)
     missing = [cell for cell in wanted if cell not in made]
@@ -117,15 +116,15 @@ def _outcomes(cells: Iterable[Cell], code: str, *, workers: int) -> list[Outcome
     return [made[cell] for cell in wanted]
 
 
-def _batch(plan: Plan, mode: Mode, code: str, *, workers: int) -> Row:
+def _batch(plan: Plan, mode: Mode, *, workers: int) -> Row:
     _say("batches that do not fit memory")
-    progress = _progress("batch", code)
+    progress = _progress("batch")
     return batch.measure(seeds=plan.seeds, quick=mode.quick, workers=workers, done=progress.rows(), save=progress.add)
 
 
-def _stopping(plan: Plan, mode: Mode, code: str, *, workers: int) -> Row:
+def _stopping(plan: Plan, mode: Mode, *, workers: int) -> Row:
     _say("curves for the stopping rules")
-    progress = _progress("stopping", code)
+    progress = _progress("stopping")
     tasks = plan.tasks if mode.quick else None
     return stopping.measure(seeds=plan.seeds, tasks=tasks, workers=workers, done=progress.rows(), save=progress.add)
 
@@ -138,8 +137,8 @@ def _write_results(measured: Measured, folder: Path) -> None:
     write_json(folder / "stopping.json", head, measured.stopping["curves"])
 
 
-def _progress(part: str, code: str) -> Progress:
-    return Progress(_PROGRESS / f"{part}.jsonl", fingerprint=code)
+def _progress(part: str, kind: str = "all") -> Progress:
+    return Progress(_PROGRESS / f"{part}-{kind}.jsonl", fingerprint=fingerprint(part))
 
 
 def _say(what: str) -> None:

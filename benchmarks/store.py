@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from importlib.metadata import distributions
 from pathlib import Path
@@ -15,9 +15,17 @@ from typing import Any
 __all__ = ["Progress", "fingerprint", "provenance", "read_json", "write_json"]
 
 ROOT = Path(__file__).parent.parent
-# What a run depends on. A change anywhere here makes earlier runs those of another scoreboard.
-_CODE = ("lightning_automations", "benchmarks/tasks", "benchmarks/methods", "benchmarks/configurations")
-_FILES = ("job.py", "running.py", "scenarios.py", "outcome.py", "results/tuned.json")
+# What each part depends on, below the root. A change there makes what was measured that of another scoreboard; how it is
+# put on a page (`section.py`) is no part of it.
+_TASKS = ("benchmarks/tasks", "benchmarks/results/tuned.json")
+_OURS = ("lightning_automations", "benchmarks/configurations", "example_configs")
+_METHODS = ("benchmarks/methods", "benchmarks/job.py", "benchmarks/running.py")
+_CODE = {
+    "runs": (*_OURS, *_TASKS, *_METHODS, "benchmarks/scenarios.py"),
+    "stopping": (*_TASKS, "benchmarks/stopping/jobs.py", "benchmarks/stopping/recording.py"),
+    "batch": (*_OURS, *_TASKS, *_METHODS, "benchmarks/batch"),
+    "overhead": (*_OURS, "benchmarks/overhead"),
+}
 _PACKAGES = (
     "torch", "lightning", "numpy", "scipy", "scikit-learn", "scikit-image", "zclip", "autoclip", "timm",
     "pytorch_optimizer", "transformers", "schedulefree", "prodigyopt", "momo-opt", "keras",
@@ -60,15 +68,24 @@ class Progress:
             self.path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
 
 
-def fingerprint() -> str:
-    """Of all that a run depends on, installed versions included."""
+def fingerprint(part: str) -> str:
+    """Of all that a part depends on, installed versions included.
+
+    Args:
+        part: ``runs``, ``stopping``, ``batch`` or ``overhead``.
+    """
     digest = hashlib.sha256(json.dumps(versions()).encode())
-    folders = (path for folder in _CODE for path in sorted((ROOT / folder).rglob("*")))
-    files = (ROOT / "benchmarks" / name for name in _FILES)
-    for path in (*folders, *files):
-        if path.suffix in {".py", ".yml", ".json"}:
-            digest.update(path.read_bytes())
+    for path in sorted(file for name in _CODE[part] for file in _files(ROOT / name)):
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    for file in path.rglob("*"):
+        if file.suffix in {".py", ".yml"} and file.name != "section.py":
+            yield file
 
 
 def versions() -> dict[str, str]:

@@ -25,7 +25,7 @@ class Measured:
     """Everything that was measured.
 
     Args:
-        provenance: Date, machine, versions, seeds and the code's fingerprint.
+        provenance: Date, machine, versions and seeds.
         overhead: As ``overhead.measure`` gives it.
         outcomes: Of the runs with automations and peers.
         batch: As ``batch.measure`` gives it.

@@ -2,6 +2,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from benchmarks import store
 from benchmarks.outcome import Cell, Outcome
 from benchmarks.store import Progress, fingerprint, provenance, read_json, write_json
 
@@ -44,10 +47,24 @@ def test_rows_of_other_code_are_not_mixed_in(tmp_path: Path) -> None:
     assert Progress(path, fingerprint="after").rows() == [{"number": 2}]
 
 
-def test_the_fingerprint_is_that_of_the_code() -> None:
-    """The same code has the same one, in any process."""
-    assert fingerprint() == fingerprint()
-    assert len(fingerprint()) == 16
+def test_each_part_has_the_fingerprint_of_its_own_code() -> None:
+    """The same code has the same one, in any process; curves need not be recorded anew when a clipper changes."""
+    parts = ("runs", "stopping", "batch", "overhead")
+    assert [fingerprint(part) for part in parts] == [fingerprint(part) for part in parts]
+    assert len({fingerprint(part) for part in parts}) == len(parts)
+
+
+def test_the_fingerprint_changes_with_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not with how the figures are put on a page."""
+    folder = tmp_path / "benchmarks" / "stopping"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    (folder / "jobs.py").write_text("one")
+    before = fingerprint("stopping")
+    (folder / "section.py").write_text("any")
+    assert fingerprint("stopping") == before
+    (folder / "jobs.py").write_text("two")
+    assert fingerprint("stopping") != before
 
 
 def test_provenance_names_versions_and_machine_but_not_whose_it_is() -> None:
