@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FunctionType
@@ -152,24 +152,32 @@ def _result_left_out(watch: Stopwatch, maker: Callable[..., Any]) -> Callable[..
 
 def _count_planted(watch: Stopwatch, homes: Iterable[Home]) -> None:
     """Functions that we make during a fit and put in place of Lightning's: wrapped where they are found."""
-    for home in homes:
-        code = home.inner
-        made = [item for item in gc.get_referrers(code) if isinstance(item, FunctionType) and item.__code__ is code]
-        for function in made:
-            wrapped = watch.ours(function, _label(home))
-            for holder in gc.get_referrers(function):
-                _put_in_place(holder, function, wrapped)
+    labels = {home.inner: _label(home) for home in homes}
+    if not labels:
+        return
+    found = [item for item in gc.get_referrers(*labels) if isinstance(item, FunctionType) and item.__code__ in labels]
+    wrapped = {id(function): watch.ours(function, labels[function.__code__]) for function in found}
+    for holder in gc.get_referrers(*found):
+        _put_in_place(holder, wrapped)
 
 
-def _put_in_place(holder: Any, function: Callable[..., Any], wrapped: Callable[..., Any]) -> None:
+def _put_in_place(holder: Any, wrapped: Mapping[int, Callable[..., Any]]) -> None:
+    """Replace functions by wrapped ones, given by identity."""
     values = holder if isinstance(holder, dict) else getattr(holder, "__dict__", {})
-    for name in [name for name, value in values.items() if value is function]:
-        # The dict of a class must not be written to: lookups of its attributes are cached.
-        kinds = (item for item in gc.get_referrers(values) if isinstance(item, type))
-        kind = next((item for item in kinds if vars(item).get(name) is function), None)
+    for name, value in list(values.items()):
+        if id(value) not in wrapped:
+            continue
+        kind = _class_with(values, name) if "__module__" in values else None
         if kind is not None:
-            setattr(kind, name, wrapped)
+            # The dict of a class must not be written to: lookups of its attributes are cached.
+            setattr(kind, name, wrapped[id(value)])
         elif isinstance(holder, dict):
-            holder[name] = wrapped
+            holder[name] = wrapped[id(value)]
         else:
-            setattr(holder, name, wrapped)
+            setattr(holder, name, wrapped[id(value)])
+
+
+def _class_with(values: Mapping[str, Any], name: str) -> type | None:
+    """The class to which this dict belongs."""
+    kinds = (item for item in gc.get_referrers(values) if isinstance(item, type))
+    return next((kind for kind in kinds if vars(kind).get(name) is values[name]), None)
