@@ -1,0 +1,101 @@
+"""HELD OUT: no rule, default or scenario may be looked at on this task. It is measured once and reported apart.
+
+Snippets of Python's standard library: from which module is it?
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import TensorDataset
+
+from benchmarks.tasks.scores import accuracy
+from benchmarks.tasks.task import Splits, Task
+
+__all__ = ["SNIPPETS"]
+
+_MODULES = ("_pydecimal", "argparse", "imaplib", "mailbox", "tarfile", "typing")
+_LENGTH = 48
+_BLOCK_LINES = 40
+_BLOCKS = "rtrvtrtrtr"
+"""Blocks of lines, in turn: training, validation, test."""
+_CHARACTERS = 128
+_WIDTH = 32
+_HEADS = 4
+
+
+class _Transformer(nn.Module):
+    """One layer over the embedded characters, then their mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(_CHARACTERS, _WIDTH)
+        self.places = nn.Parameter(0.1 * torch.randn(_LENGTH, _WIDTH))
+        self.layer = nn.TransformerEncoderLayer(
+            _WIDTH, _HEADS, dim_feedforward=2 * _WIDTH, dropout=0.0, batch_first=True, norm_first=True
+        )
+        self.head = nn.Linear(_WIDTH, len(_MODULES))
+
+    def forward(self, characters: Tensor) -> Tensor:
+        return self.head(self.layer(self.embedding(characters) + self.places).mean(dim=1))
+
+
+def _lines(module: str) -> list[str]:
+    """The source of a module.
+
+    Raises:
+        ModuleNotFoundError: If this Python has none.
+    """
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"the source of {module!r} is not part of this Python")
+    return Path(spec.origin).read_text(encoding="utf-8").splitlines()
+
+
+def _snippets(module: str) -> dict[str, str]:
+    """Snippets of a module, each with the letter of its set. One that comes again counts where it came first.
+
+    White space is evened out: the depth of indentation would tell too much.
+    """
+    lines = _lines(module)
+    letters: dict[str, str] = {}
+    for number, start in enumerate(range(0, len(lines), _BLOCK_LINES)):
+        text = " ".join(" ".join(lines[start : start + _BLOCK_LINES]).split())
+        for place in range(0, len(text) - _LENGTH + 1, _LENGTH):
+            letters.setdefault(text[place : place + _LENGTH], _BLOCKS[number % len(_BLOCKS)])
+    return letters
+
+
+def _set(letter: str) -> TensorDataset:
+    """The snippets of one set, as many of each module."""
+    of_modules = [[text for text, set_ in _snippets(module).items() if set_ == letter] for module in _MODULES]
+    fewest = min(map(len, of_modules))
+    texts = [text for of_module in of_modules for text in of_module[:fewest]]
+    numbers = [[min(ord(character), _CHARACTERS - 1) for character in text] for text in texts]
+    return TensorDataset(torch.tensor(numbers), torch.arange(len(_MODULES)).repeat_interleave(fewest))
+
+
+@cache
+def _splits() -> Splits:
+    return Splits(training=_set("r"), validation=_set("v"), test=_set("t"))
+
+
+SNIPPETS = Task(
+    name="snippets",
+    summary="held out: 48 characters of a module of Python's standard library, which of six; one transformer layer",
+    splits=_splits,
+    network=_Transformer,
+    loss=functional.cross_entropy,
+    score=accuracy,
+    score_name="accuracy",
+    margin=0.02,
+    steps=400,
+    batch_size=16,
+    optimizers=("adamw",),
+    held_out=True,
+)
