@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 __all__ = ["Splits", "Task"]
 
@@ -56,3 +57,9 @@ class Task:
     optimizers: tuple[str, ...]
     logged_score: str | None = None
     held_out: bool = False
+
+    def training_loader(self, *, seed: int) -> DataLoader[tuple[Tensor, ...]]:
+        """Batches of the training data, the same ones in the same order for the same seed."""
+        order = torch.Generator().manual_seed(seed)
+        data = self.splits().training
+        return DataLoader(data, batch_size=self.batch_size, shuffle=True, drop_last=True, generator=order)

@@ -86,7 +86,7 @@ TEXTURES = Task(
     score=accuracy,
     score_name="accuracy",
     margin=0.02,
-    steps=300,
+    steps=400,
     batch_size=32,
     optimizers=("adamw", "sgd"),
 )

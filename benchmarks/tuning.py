@@ -1,0 +1,216 @@
+"""Finds the learning rate that a careful user would have found, on clean runs: ``python -m benchmarks.tuning``.
+
+For each task, optimizer and schedule the rate with the best mean validation score of three seeds is taken from a grid;
+at a tie that with the lower validation loss. The seeds are used nowhere else. What the clean runs then reach on the test
+data is the reference of the scoreboard. The loop is plain torch; the scoreboard's plain runs repeat it digit by digit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.utils.data import TensorDataset
+
+from benchmarks.methods.method import RunSetup, users_optimizer
+from benchmarks.store import provenance, read_json, write_json
+from benchmarks.tasks import TASKS, Task, task_named
+from benchmarks.workers import each, quiet_worker
+
+__all__ = ["GRIDS", "SEEDS", "TUNED_FILE", "Trial", "Tuned", "train", "tuned"]
+
+TUNED_FILE = Path(__file__).parent / "results" / "tuned.json"
+SEEDS = (100, 101, 102)
+SCHEDULES = ("constant", "cosine")
+GRIDS: Mapping[str, tuple[float, ...]] = {
+    "adamw": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
+    "sgd": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """What is known of a task under an optimizer when nothing goes wrong.
+
+    Args:
+        rate: The best constant learning rate.
+        cosine_rate: The best rate from which to anneal to zero.
+        reference: Mean score on the test data of the better of the two.
+        reference_loss: Mean loss on the test data of the same runs.
+    """
+
+    rate: float
+    cosine_rate: float
+    reference: float
+    reference_loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One clean run, by names and numbers."""
+
+    task: str
+    optimizer: str
+    schedule: str
+    rate: float
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Result:
+    """What a trial came to. A score that is not finite is the worst there is, and a loss the highest."""
+
+    trial: Trial
+    validation_score: float
+    validation_loss: float
+    test_score: float
+    test_loss: float
+
+
+@cache
+def tuned(task: str, optimizer: str) -> Tuned:
+    """What the committed tuning found.
+
+    Raises:
+        ValueError: If it has nothing about the task under this optimizer.
+    """
+    for row in read_json(TUNED_FILE)["tuned"]:
+        if (row["task"], row["optimizer"]) == (task, optimizer):
+            return Tuned(
+                rate=row["constant"]["rate"],
+                cosine_rate=row["cosine"]["rate"],
+                reference=row["reference"],
+                reference_loss=row["reference_loss"],
+            )
+    raise ValueError(f"{TUNED_FILE.name} has no entry for {task} under {optimizer}: run python -m benchmarks.tuning")
+
+
+def train(trial: Trial) -> nn.Module:
+    """The trained network of a clean run."""
+    task = task_named(trial.task)
+    torch.manual_seed(trial.seed)
+    network = task.network()
+    setup = RunSetup(
+        task=task,
+        optimizer=trial.optimizer,
+        rate=trial.rate,
+        cosine_rate=trial.rate,
+        steps=task.steps,
+        validation_interval=task.steps,
+    )
+    optimizer = users_optimizer(network.parameters(), setup)
+    schedule = CosineAnnealingLR(optimizer, T_max=task.steps) if trial.schedule == "cosine" else None
+    loader = task.training_loader(seed=trial.seed)
+    step = 0
+    while step < task.steps:
+        for inputs, targets in loader:
+            optimizer.zero_grad()
+            task.loss(network(inputs), targets).backward()
+            optimizer.step()
+            if schedule is not None:
+                schedule.step()
+            step += 1
+            if step == task.steps:
+                break
+    return network
+
+
+def _result(trial: Trial) -> _Result:
+    network, task = train(trial), task_named(trial.task)
+    validation, test = (_judged(network, task, data) for data in (task.splits().validation, task.splits().test))
+    return _Result(
+        trial=trial,
+        validation_score=validation[0],
+        validation_loss=validation[1],
+        test_score=test[0],
+        test_loss=test[1],
+    )
+
+
+@torch.no_grad()
+def _judged(network: nn.Module, task: Task, data: TensorDataset) -> tuple[float, float]:
+    inputs, targets = data.tensors
+    outputs = network(inputs)
+    score, loss = task.score(outputs, targets).item(), task.loss(outputs, targets).item()
+    return (score, loss) if math.isfinite(score) and math.isfinite(loss) else (-math.inf, math.inf)
+
+
+def _trials(task: Task) -> list[Trial]:
+    return [
+        Trial(task=task.name, optimizer=optimizer, schedule=schedule, rate=rate, seed=seed)
+        for optimizer in task.optimizers
+        for schedule in SCHEDULES
+        for rate in GRIDS[optimizer]
+        for seed in SEEDS
+    ]
+
+
+def _rows(results: Iterable[_Result]) -> list[dict[str, Any]]:
+    """For the file, one row a task and optimizer."""
+    groups: dict[tuple[str, str], list[_Result]] = defaultdict(list)
+    for result in sorted(results, key=lambda result: (result.trial.rate, result.trial.seed)):
+        groups[result.trial.task, result.trial.optimizer].append(result)
+    return [_row(*names, group) for names, group in groups.items()]
+
+
+def _row(task: str, optimizer: str, results: Sequence[_Result]) -> dict[str, Any]:
+    chosen = {name: _chosen([result for result in results if result.trial.schedule == name]) for name in SCHEDULES}
+    better = max(chosen.values(), key=lambda choice: choice["test_score"])
+    reference = {"reference": better["test_score"], "reference_loss": better["test_loss"]}
+    return {"task": task, "optimizer": optimizer, **chosen, **reference}
+
+
+def _chosen(results: Sequence[_Result]) -> dict[str, Any]:
+    """The best rate of one schedule, with what its runs came to."""
+    by_rate: dict[float, list[_Result]] = defaultdict(list)
+    for result in results:
+        by_rate[result.trial.rate].append(result)
+    validation = {rate: fmean(result.validation_score for result in group) for rate, group in by_rate.items()}
+    losses = {rate: fmean(result.validation_loss for result in group) for rate, group in by_rate.items()}
+    rate = max(validation, key=lambda rate: (validation[rate], -losses[rate]))
+    return {
+        "rate": rate,
+        "test_score": round(fmean(result.test_score for result in by_rate[rate]), 5),
+        "test_loss": round(fmean(result.test_loss for result in by_rate[rate]), 6),
+        "test_scores": [round(result.test_score, 5) for result in by_rate[rate]],
+        "validation_scores": {f"{rate:g}": _or_none(score) for rate, score in validation.items()},
+    }
+
+
+def _or_none(value: float) -> float | None:
+    return round(value, 4) if math.isfinite(value) else None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Tune the tasks that are named, or all, and write the file."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tuning", description="Tune the learning rates.")
+    parser.add_argument("tasks", nargs="*", help="only these; what the file says of the others stays")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args(arguments)
+    quiet_worker()
+    tasks = [task_named(name) for name in options.tasks] or list(TASKS)
+    rows = _rows(each(_result, [trial for task in tasks for trial in _trials(task)], workers=options.workers))
+    new = {(row["task"], row["optimizer"]): row for row in rows}
+    old = {(row["task"], row["optimizer"]): row for row in read_json(TUNED_FILE)["tuned"]} if options.tasks else {}
+    pairs = [(task.name, optimizer) for task in TASKS for optimizer in task.optimizers]
+    kept = [(old | new)[pair] for pair in pairs if pair in old | new]
+    write_json(TUNED_FILE, {**provenance(), "seeds": SEEDS, "grids": GRIDS}, kept, name="tuned")
+    for row in rows:
+        print(json.dumps(row))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
