@@ -1,0 +1,185 @@
+"""The section of RESULTS.md on stopping rules, made from recorded curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median, quantiles
+from typing import Any
+
+from benchmarks.report.text import named, percent, share_text, table
+from benchmarks.scoring import Share
+from benchmarks.stopping.checks import check
+from benchmarks.stopping.curve import Curve
+from benchmarks.stopping.jobs import VALIDATIONS, Regime
+from benchmarks.stopping.replay import WORSE, Replay, curves_of, replayed
+from benchmarks.stopping.rules import RULES, STEPS_ALONE, Rule, stop_of
+from lightning_automations.core.settings import RunLength
+
+__all__ = ["section"]
+
+_HOW = f"""\
+Recorded once, replayed many times: each job was trained once for each seed to the end of its budget, with {VALIDATIONS}
+validations, and every rule then decided on the same curves. All rules watch the validation loss; what they give up is
+judged on test data that no rule sees. The weights that count are those of the best validation before the stop, for
+the stopped run as for the full one: *slack* is how far their test loss is above that of the full run, *worse* counts
+the runs with more than {percent(WORSE)} %, *within the margin* those whose test score is as close to the full run's as
+the task asks. *Slack at the stop* is the same for whoever does not put the best weights back. Rules that count in steps
+are told the length of the run, in steps and in epochs. The held-out task stands apart, in a table of its own."""
+
+_TITLES = {
+    Regime.LATE: "Late: slow improvers with more budget than they need",
+    Regime.EARLY: "Early: over-long training with noise in the training targets",
+    Regime.SLOW: "Slow improvers: runs that improve until near the end and must not be stopped",
+}
+
+
+def section(recorded: Mapping[str, Any], rules: Sequence[Rule] = RULES) -> str:
+    """Markdown: the checks of the regimes, a table for each, the held-out task apart, rules and jobs.
+
+    Args:
+        recorded: What ``measure`` returned.
+        rules: The rules.
+    """
+    replays = replayed(recorded, rules)
+    curves = curves_of(recorded)
+    shown = [replay for replay in replays if not replay.curve.held_out]
+    held_out = [replay for replay in replays if replay.curve.held_out]
+    parts = [_HOW, _checks(curves)]
+    for regime, title in _TITLES.items():
+        of_regime = _of(regime, shown)
+        if of_regime:
+            parts += [f"#### {title}", _table(of_regime)]
+    if held_out:
+        parts += ["#### The held-out task", *_held_out(held_out)]
+    parts += [*_notes(curves, rules), "#### Rules", _rules(rules), "#### Jobs", _jobs(curves)]
+    return "\n\n".join(parts)
+
+
+def _of(regime: Regime, replays: Iterable[Replay]) -> list[Replay]:
+    return [replay for replay in replays if replay.curve.regime == regime.value]
+
+
+def _by_rule(replays: Iterable[Replay]) -> dict[str, list[Replay]]:
+    grouped: dict[str, list[Replay]] = {}
+    for replay in replays:
+        grouped.setdefault(replay.rule, []).append(replay)
+    return grouped
+
+
+# The checks -----------------------------------------------------------------------------------------------------------
+
+
+def _checks(curves: Sequence[Curve]) -> str:
+    """Where the best steps of the recorded runs lie, without the held-out task."""
+    rows = []
+    for regime in Regime:
+        chosen = [curve for curve in curves if curve.regime == regime.value and not curve.held_out]
+        if not chosen:
+            continue
+        found = check(regime, chosen)
+        rows.append(
+            (
+                regime.value,
+                str(len(chosen)),
+                _spread([curve.best_share for curve in chosen]),
+                f"{found.budget_over_best:.1f}",
+                found.asked,
+                "yes" if found.holds else "**no**",
+            )
+        )
+    head = ("regime", "runs", "best step, % of the budget", "budget / median best step", "asked", "met")
+    return table(head, rows)
+
+
+# The tables -----------------------------------------------------------------------------------------------------------
+
+
+def _table(replays: Sequence[Replay]) -> str:
+    """One regime: a row for each rule."""
+    rows = [
+        (
+            named(rule),
+            f"{sum(one.stopped for one in found)}/{len(found)}",
+            _spread([one.saved for one in found]),
+            _spread([one.slack for one in found], digits=1),
+            share_text(_share(one.is_worse for one in found)),
+            share_text(_share(one.succeeded for one in found)),
+            _spread([one.slack_at_stop for one in found], digits=1),
+        )
+        for rule, found in _by_rule(replays).items()
+    ]
+    head = (
+        "rule", "stopped", "budget saved, %", "slack, %", f"over {percent(WORSE)} % worse", "within the margin",
+        "slack at the stop, %",
+    )  # fmt: skip
+    return table(head, rows) + "\n\nMedians with quartiles, shares with 95 % Wilson intervals."
+
+
+def _held_out(replays: Sequence[Replay]) -> Iterable[str]:
+    """Few runs: one table, saved and worse for each regime."""
+    regimes = [regime for regime in Regime if _of(regime, replays)]
+    rows = []
+    for rule, found in _by_rule(replays).items():
+        cells = [
+            (percent(median(one.saved for one in chosen)), f"{sum(one.is_worse for one in chosen)}/{len(chosen)}")
+            for chosen in (_of(regime, found) for regime in regimes)
+        ]
+        rows.append((named(rule), *(cell for pair in cells for cell in pair)))
+    head = ["rule"]
+    for regime in regimes:
+        share = median(one.curve.best_share for one in _of(regime, replays))
+        head += [f"{regime.value} (best step at {percent(share)} %): saved, %", "worse"]
+    yield f"`{replays[0].curve.task}`, which no rule was designed on. Medians."
+    yield table(head, rows)
+
+
+def _spread(values: Sequence[float], *, digits: int = 0) -> str:
+    """Median and quartiles in percent."""
+    low, _, high = quantiles(values, method="inclusive") if len(values) > 1 else (values[0],) * 3
+    middle, low, high = (percent(value, digits=digits) for value in (median(values), low, high))
+    return f"{middle} ({low} to {high})"
+
+
+def _share(hits: Iterable[bool]) -> Share:
+    listed = list(hits)
+    return Share(sum(listed), len(listed))
+
+
+# Notes and lists ------------------------------------------------------------------------------------------------------
+
+
+def _notes(curves: Sequence[Curve], rules: Sequence[Rule]) -> Iterable[str]:
+    absent = [rule.name for rule in rules if not rule.is_installed]
+    if absent:
+        yield f"Not installed, and therefore not replayed: {', '.join(absent)}."
+    if STEPS_ALONE in rules:
+        stops = [stop_of(STEPS_ALONE, curve, plan=RunLength(steps=curve.budget)) for curve in curves]
+        yield (
+            f"Under a trainer that is given `max_steps` and no `max_epochs` the number of epochs is not known, "
+            f"`min_epochs` keeps its default of 1000, and `{STEPS_ALONE.name}` stops "
+            f"{sum(stop is not None for stop in stops)} of the {len(curves)} runs."
+        )
+
+
+def _rules(rules: Sequence[Rule]) -> str:
+    return table(("rule", "source and settings"), [(named(rule.name), rule.source) for rule in rules])
+
+
+def _jobs(curves: Sequence[Curve]) -> str:
+    """How each job is trained, and where its best steps are."""
+    jobs: dict[str, list[Curve]] = {}
+    for curve in curves:
+        jobs.setdefault(curve.job, []).append(curve)
+    rows = [
+        (
+            found[0].regime,
+            f"{found[0].task}{' (held out)' if found[0].held_out else ''}",
+            found[0].kind,
+            str(found[0].budget),
+            str(found[0].epochs),
+            ", ".join(percent(curve.best_share) for curve in found),
+        )
+        for found in jobs.values()
+    ]
+    head = ("regime", "task", "trained with", "steps", "epochs", "best step of each run, % of the budget")
+    return table(head, rows)
