@@ -60,10 +60,10 @@ class Effort:
 QUICK = Effort(
     step_ms=(2, 20),
     pairs=3,
-    pair_seconds=0.4,
+    pair_seconds=0.2,
     rounds=1,
-    direct_seconds=0.6,
-    split_seconds=0.4,
+    direct_seconds=0.4,
+    split_seconds=0.2,
     small_steps=50,
     memory_after=(300, 1_000),
 )

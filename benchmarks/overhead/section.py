@@ -125,8 +125,8 @@ def _reads_sentence(measured: Mapping[str, Any]) -> str:
     kinds = ", ".join(f"`{name}` {value:.2f}" for name, value in reads["by_method"].items())
     return (
         f"Blocking reads per step above those of plain Lightning: {reads['above_plain']:.2f} ({kinds or 'none'}). One "
-        "is the flag of the skip of non-finite steps. Plain Lightning's own are those of torch's AdamW on a CPU, which "
-        "reads its step counters there."
+        "a step is allowed, the flag of the skip of non-finite steps. Plain Lightning's own are those of torch's AdamW "
+        "on a CPU, which reads its step counters there."
     )
 
 
@@ -146,12 +146,12 @@ def _memory_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _memory_sentence(rows: Sequence[Mapping[str, Any]]) -> str:
-    first, last = rows[0], rows[-1]
-    growth = f"{last['bytes'] / first['bytes']:.2f} times what it was after {first['steps']:,}"
+    *_, before, last = rows
+    growth = f"{last['bytes'] / before['bytes']:.2f} times what it was after {before['steps']:,}"
     return (
         "All that the four automations hold, walked recursively (objects, tensors, copies of weights), the largest of "
         "20 readings up to that step, in one run of a model of two parameters with a validation every 100 steps. "
-        f"After {last['steps']:,} steps it is {growth}: histories fill up to their bounds."
+        f"After {last['steps']:,} steps it is {growth}."
     )
 
 
