@@ -26,17 +26,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Record the jobs and print a table, without the held-out task: its budgets were set without a look at it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stopping.pilot", description=__doc__)
     parser.add_argument("--seeds", type=int, default=5, help=f"so many seeds from {FIRST_SEED} on (default: 5)")
+    parser.add_argument("--tasks", nargs="+", help="names of tasks (default: all)")
     options = parser.parse_args(arguments)
     quiet_worker()
     seeds = range(FIRST_SEED, FIRST_SEED + options.seeds)
     by_job = {
         job: [record(job, task_named(job.task), seed=seed) for seed in seeds]
         for job in JOBS
-        if not task_named(job.task).held_out
+        if not task_named(job.task).held_out and (options.tasks is None or job.task in options.tasks)
     }
     print(table(("job", "median best step, % of the budget", "of each run"), [_row(*item) for item in by_job.items()]))
     for regime in Regime:
-        found = check(regime, [curve for job, curves in by_job.items() if job.regime is regime for curve in curves])
+        curves = [curve for job, of_job in by_job.items() if job.regime is regime for curve in of_job]
+        if not curves:
+            continue
+        found = check(regime, curves)
         print(f"{regime.value}: {percent(found.best_share)} %; {found.asked}: {'met' if found.holds else 'not met'}")
     return 0
 
