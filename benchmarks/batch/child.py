@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.batch.jobs import job_named
+from benchmarks.batch.jobs import MemoryJob
 from benchmarks.batch.memory import PeakWatch, limited
 from benchmarks.batch.methods import BatchMethod, BatchRun, fit, method_named
 from benchmarks.batch.training import Ledger, judged, numbered
@@ -39,11 +39,11 @@ def measured(request: Mapping[str, Any]) -> dict[str, Any]:
     """Train once, under the limit that the request names, and say what came of it.
 
     Args:
-        request: ``job``, ``method``, ``seed``; ``room_bytes``: what may be allocated beyond what the process has before
-            training, None for no limit; ``weights``: a file. Without a limit the weights are written there, with one
-            they are compared with those in it.
+        request: ``job``: the fields of a ``MemoryJob``; ``method``, ``seed``; ``room_bytes``: what may be allocated
+            beyond what the process has before training, None for no limit; ``weights``: a file. Without a limit the
+            weights are written there, with one they are compared with those in it.
     """
-    job, method = job_named(request["job"]), method_named(request["method"])
+    job, method = MemoryJob(**request["job"]), method_named(request["method"])
     room, weights = request["room_bytes"], Path(request["weights"])
     task = task_named(job.task)
     with tempfile.TemporaryDirectory() as folder:
@@ -85,8 +85,14 @@ def _error_of(method: BatchMethod, run: BatchRun) -> str | None:
     try:
         method.train(run)
     except Exception as error:  # noqa: BLE001 - whatever ends a run, it has failed and the others go on
-        return f"{type(error).__name__}: {error}"[:300]
+        where = "in the data loader: " if _is_from_loader(error) else ""
+        return f"{where}{type(error).__name__}: {error}"[:300]
     return None
+
+
+def _is_from_loader(error: BaseException) -> bool:
+    """Whether a batch could not even be put together: no method that splits the step can help then."""
+    return any("/torch/utils/data/" in frame.filename for frame in traceback.extract_tb(error.__traceback__))
 
 
 def _seen(run: BatchRun) -> dict[str, Any]:
@@ -161,7 +167,7 @@ def main() -> None:
     gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)
-        task_named(job_named(request["job"]).task).splits()  # made once, kept for the runs that follow
+        task_named(request["job"]["task"]).splits()  # made once, kept for the runs that follow
         answers.write(json.dumps(_forked(request)) + "\n")
         answers.flush()
 

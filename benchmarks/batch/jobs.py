@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["FITS", "JOBS", "QUICK_SHARE", "SHARES", "MemoryJob", "job_named"]
+__all__ = ["FITS", "JOBS", "QUICK_SHARE", "SHARES", "MemoryJob"]
 
 FITS = 2.0
 QUICK_SHARE = 0.3
@@ -58,15 +58,3 @@ JOBS: tuple[MemoryJob, ...] = (
 )
 """The rates are those of 0.001, 0.003, 0.01 and 0.03 at which the plain run without a limit ended best in a few steps.
 No method but the plain one was looked at for them."""
-
-
-def job_named(name: str) -> MemoryJob:
-    """The job of this name.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    for job in JOBS:
-        if job.name == name:
-            return job
-    raise ValueError(f"expected one of {[job.name for job in JOBS]}, got {name!r}")

@@ -38,7 +38,7 @@ class BatchOutcome:
         budget: Samples that the plain run sees.
         samples: Samples that entered a training step, trials and failed steps included.
         batch: Samples of a batch that the loader delivered in the last epoch.
-        micro_batch: Most samples that were run at once in the last epoch.
+        micro_batch: Most samples that were run at once in the last epoch, failed attempts included.
         changes: Adjustments of our automations, recoveries included; restarts of a method that restarts.
         seconds: Wall-clock time of the fit as a multiple of ``plain_seconds``.
         room_used: Peak of what was reserved, as a share of the room. A run that fails asked for more than it got.

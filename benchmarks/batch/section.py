@@ -17,17 +17,18 @@ __all__ = ["section", "successes"]
 _NOT_MEASURED = "Not measured: the limit of memory that this study sets exists on Linux only."
 
 _HOW = """\
-Real out-of-memory errors of the allocator on the CPU: each run is a process of its own that may reserve (`RLIMIT_DATA`)
-only a share of what the plain run of the same job and seed needs beyond what the process has before training. A share
-of {fits:g} is the clean scenario. *Trained*: the run came to its end, its weights are finite, each epoch had every
-sample exactly once, and its test score is within the task's margin of the plain run without a limit. *In budget*: it is
-also within the margin with the weights that it had when trials, failed steps and training together had used up the
-samples that the plain run sees; this is what counts as success elsewhere on this page. Every batch that enters a
-training step counts in full, one that fails at once too. Jobs of so few steps make a failed step dear: in a run of a
-thousand steps the same failures would cost nothing that could be seen. A method that goes on with smaller batches makes
-more optimizer steps of the same samples, which in so short a run often scores better; the column *batch* tells what the
-optimizer saw, and *largest difference* how far a weight is from the plain run's. Rounding alone can make that as large
-as the learning rate under AdamW, whose first steps have one size however small a gradient is."""
+Real out-of-memory errors of the allocator on the CPU: each run is a process of its own that may reserve
+(`RLIMIT_DATA`) only a share of what the plain run of the same job and seed needs beyond what the process has before
+training. A share of {fits:g} is the clean scenario. *Trained*: the run came to its end, its weights are finite, each
+epoch had every sample exactly once, and its test score is within the task's margin of the plain run without a limit.
+*In budget*: it is also within the margin with the weights that it had when trials, failed steps and training together
+had used up the samples that the plain run sees; this is what counts as success elsewhere on this page. Every batch
+that enters a training step counts in full, one that fails at once too. Jobs of so few steps make a failed step dear:
+in a run of a thousand steps the same failures would cost nothing that could be seen. A batch that memory does not hold
+even before it is used (*in the data loader* below) is beyond what splitting a step can do. A method that goes on with
+smaller batches makes more optimizer steps of the same samples, which in so short a run often scores better; the column
+*batch* tells what the optimizer saw, and *largest difference* how far a weight is from the plain run's. Rounding alone
+can make that as large as the learning rate under AdamW, whose first steps have one size however small a gradient is."""
 
 _COLUMNS = (
     "method", "room", "ended", "trained", "in budget", "score", "largest difference", "steps", "batch", "at once",
@@ -146,7 +147,8 @@ def _errors(outcomes: Iterable[BatchOutcome]) -> str:
 def _told(error: str) -> str:
     """The first line of an error; how much was asked for differs from run to run."""
     line = error.split("\n")[0]
-    return "the allocator's error" if "can't allocate memory" in line else f"`{line[:120]}`"
+    before, found, _ = line.partition("RuntimeError: [enforce fail at alloc_cpu")
+    return f"{before}the allocator's error" if found else f"`{line[:120]}`"
 
 
 def _methods(outcomes: Sequence[BatchOutcome]) -> str:

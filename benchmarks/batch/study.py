@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,7 +16,7 @@ from benchmarks.batch.launcher import Launcher
 from benchmarks.batch.methods import METHODS, PLAIN
 from benchmarks.batch.rows import BatchOutcome
 
-__all__ = ["QUICK_METHODS", "measure"]
+__all__ = ["QUICK_METHODS", "compared", "measure"]
 
 QUICK_METHODS = (PLAIN.name, "BatchSizeFinder", "ours, defaults")
 
@@ -77,52 +78,61 @@ class _Group:
     def __init__(self, job: MemoryJob, seed: int, *, quick: bool) -> None:
         shares = (QUICK_SHARE,) if quick else job.shares
         methods = QUICK_METHODS if quick else tuple(method.name for method in METHODS)
-        self.keys: list[Key] = [(job.name, method, share, seed) for share in shares for method in methods]
+        self.keys: list[Key] = [(job.name, method, room, seed) for room in shares for method in methods]
         self._job = job
         self._seed = seed
 
     def run(self, *, made_before: Mapping[Key, BatchOutcome], keep: Keep) -> list[BatchOutcome]:
         """Make the runs that are missing."""
-        missing = [key for key in self.keys if key not in made_before]
+        missing = [
+            (method, room) for job, method, room, seed in self.keys if (job, method, room, seed) not in made_before
+        ]
         made = []
-        for outcome in self._outcomes(missing):
+        for outcome in compared(self._job, seed=self._seed, runs=missing):
             made.append(outcome)
             keep(outcome)
         return made
 
-    def _outcomes(self, keys: Sequence[Key]) -> Iterator[BatchOutcome]:
-        if not keys:
-            return
-        with tempfile.TemporaryDirectory() as folder, Launcher() as launcher:
-            common = {"job": self._job.name, "seed": self._seed, "weights": str(Path(folder) / "weights.pt")}
-            reference = launcher.run({**common, "method": PLAIN.name, "room_bytes": None})
-            if reference["error"] is not None:
-                raise RuntimeError(f"the plain run without a limit failed: {reference['error']}")
-            for _, method, share, _ in keys:
-                room = int(share * reference["rise_bytes"])
-                answer = launcher.run({**common, "method": method, "room_bytes": room})
-                yield self._outcome(method, share, answer, reference, room=room)
 
-    def _outcome(
-        self, method: str, share: float, answer: Mapping[str, Any], reference: Mapping[str, Any], *, room: int
-    ) -> BatchOutcome:
-        """A run beside the one that it is compared with."""
-        own = {name: answer[name] for name in _OWN if name in answer}
-        if "seconds" in answer:
-            own["seconds"] = round(answer["seconds"] / reference["seconds"], 3)
-            own["room_used"] = round(answer["rise_bytes"] / room, 3)
-        return BatchOutcome(
-            **own,
-            job=self._job.name,
-            method=method,
-            share=share,
-            seed=self._seed,
-            margin=reference["margin"],
-            score_name=reference["score_name"],
-            held_out=reference["held_out"],
-            reference_score=reference["score"],
-            start_score=reference["start_score"],
-            need_bytes=reference["rise_bytes"],
-            plain_seconds=round(reference["seconds"], 3),
-            budget=self._job.budget,
-        )
+def compared(job: MemoryJob, *, seed: int, runs: Sequence[tuple[str, float]]) -> Iterator[BatchOutcome]:
+    """Make runs of one job, after a plain one without a limit with which each is compared.
+
+    Args:
+        job: The job.
+        seed: Of network and order of the samples.
+        runs: Method and share of the memory that the plain run needs.
+
+    Raises:
+        RuntimeError: If the run without a limit fails, or a run cannot be made or judged.
+    """
+    if not runs:
+        return
+    with tempfile.TemporaryDirectory() as folder, Launcher() as launcher:
+        common = {"job": asdict(job), "seed": seed, "weights": str(Path(folder) / "weights.pt")}
+        reference = launcher.run({**common, "method": PLAIN.name, "room_bytes": None})
+        if reference["error"] is not None:
+            raise RuntimeError(f"the plain run without a limit failed: {reference['error']}")
+        about = _about(job, reference)
+        for method, share in runs:
+            room = int(share * reference["rise_bytes"])
+            answer = launcher.run({**common, "method": method, "room_bytes": room})
+            own = {name: answer[name] for name in _OWN if name in answer}
+            if "seconds" in answer:
+                own["seconds"] = round(answer["seconds"] / reference["seconds"], 3)
+                own["room_used"] = round(answer["rise_bytes"] / room, 3)
+            yield BatchOutcome(method=method, share=share, seed=seed, **about, **own)
+
+
+def _about(job: MemoryJob, reference: Mapping[str, Any]) -> dict[str, Any]:
+    """What all runs of a job and a seed have in common."""
+    return {
+        "job": job.name,
+        "margin": reference["margin"],
+        "score_name": reference["score_name"],
+        "held_out": reference["held_out"],
+        "reference_score": reference["score"],
+        "start_score": reference["start_score"],
+        "need_bytes": reference["rise_bytes"],
+        "plain_seconds": round(reference["seconds"], 3),
+        "budget": job.budget,
+    }
