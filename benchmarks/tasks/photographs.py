@@ -14,25 +14,25 @@ from benchmarks.tasks.task import Splits, Task
 from lightning_automations.cli.demo import photographs as demo
 from lightning_automations.cli.demo.model import UpscalingNetwork
 
-__all__ = ["PHOTOGRAPHS"]
+__all__ = ["PHOTOGRAPHS", "TEST", "TRAINING", "VALIDATION"]
 
 _SIDE = 16
 """Of a crop of the small image; the enlarged one has twice as much."""
 _LEAST_ERROR = 1 / 255**2 / 12
 """What rounding to 8 bits leaves in the originals. No crop is called better than that."""
 
-_TRAINING = ("astronaut", "brick", "camera", "grass", "gravel", "immunohistochemistry", "moon")
-_VALIDATION = ("chelsea", "coins")
-_TEST = ("coffee", "motorcycle")
+TRAINING = ("astronaut", "brick", "camera", "grass", "gravel", "immunohistochemistry", "moon")
+VALIDATION = ("chelsea", "coins")
+TEST = ("coffee", "motorcycle")
 # The rocket's file is left out: bicubic enlargement is hard to beat on what JPEG has smoothed.
 
 
 @cache
 def _splits() -> Splits:
     return Splits(
-        training=_crops(_scenes(_TRAINING), count=1400),
-        validation=_crops(_scenes(_VALIDATION), count=100),
-        test=_crops(_scenes(_TEST), count=480),
+        training=_crops(_scenes(TRAINING), count=1400),
+        validation=_crops(_scenes(VALIDATION), count=100),
+        test=_crops(_scenes(TEST), count=480),
     )
 
 

@@ -13,12 +13,12 @@ from benchmarks.tasks.scores import accuracy
 from benchmarks.tasks.task import Splits, Task
 from lightning_automations.cli.demo.photographs import Photograph, as_pairs
 
-__all__ = ["PICTURES", "TEXTURES"]
+__all__ = ["BANDS", "PERIOD", "PICTURES", "TEXTURES"]
 
 PICTURES = ("brick", "grass", "gravel", "moon")
 _SIDE = 16
-_PERIOD = 128
-_BANDS = {"training": (0, 64), "validation": (64, 16), "test": (80, 48)}
+PERIOD = 128
+BANDS = {"training": (0, 64), "validation": (64, 16), "test": (80, 48)}
 """Where the vertical bands of each set start, and how wide they are, in pixels. They come again after each period."""
 _STEPS = {"training": 8, "validation": 16, "test": 16}
 """From patch to patch, in pixels: only patches for training overlap one another."""
@@ -32,8 +32,8 @@ def _patches(set_: str) -> TensorDataset:
     patches, classes = [], []
     for number, name in enumerate(PICTURES):
         picture = as_pairs([Photograph(name, (f"{name}.png",))])[0].high.mean(dim=0)
-        start, width = _BANDS[set_]
-        bands = [picture[:, left : left + width] for left in range(start, picture.shape[1] - width + 1, _PERIOD)]
+        start, width = BANDS[set_]
+        bands = [picture[:, left : left + width] for left in range(start, picture.shape[1] - width + 1, PERIOD)]
         cut = torch.cat([_cut(band, step=_STEPS[set_]) for band in bands])
         patches.append(cut[cut.std(dim=(1, 2, 3)) > _FLAT])
         classes.append(torch.full((len(patches[-1]),), number))
