@@ -36,8 +36,8 @@ class Outcome:
         seconds: Wall-clock time of the fit.
         changes: How many adjustments each automation made; empty for peers.
         own_errors: Errors that our package logged: automations that failed and were retired.
-        clipped_steps: Steps whose gradient left the method with a norm below that with which it came; 0 for methods that
-            are optimizers.
+        clipped_steps: Steps whose gradient left the method with a norm below that with which it came; 0 for optimizers
+            that replace the user's.
         skipped_steps: Steps that reached the optimizer without any gradient.
     """
 

@@ -15,8 +15,8 @@ from typing import Any
 __all__ = ["Progress", "fingerprint", "provenance", "read_json", "write_json"]
 
 ROOT = Path(__file__).parent.parent
-# What each part depends on, below the root. A change there makes what was measured that of another scoreboard; how it is
-# put on a page (`section.py`) is no part of it.
+# What each part depends on, below the root. After a change there it is measured anew; how it is put on a page
+# (`section.py`) is no part of it.
 _TASKS = ("benchmarks/tasks", "benchmarks/results/tuned.json")
 _OURS = ("lightning_automations", "benchmarks/configurations", "example_configs")
 _METHODS = ("benchmarks/methods", "benchmarks/job.py", "benchmarks/running.py")

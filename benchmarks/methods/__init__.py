@@ -10,12 +10,12 @@ from benchmarks.methods.clipping import CLIPPERS
 from benchmarks.methods.method import Method
 from benchmarks.methods.optimizers import OPTIMIZERS
 from benchmarks.methods.ours import OURS
-from benchmarks.methods.plain import PLAIN
+from benchmarks.methods.plain import NOISE, PLAIN
 from benchmarks.methods.rates import SCHEDULERS
 
 __all__ = ["METHODS", "method_named"]
 
-METHODS: tuple[Method, ...] = (PLAIN, *CLIPPERS, *SCHEDULERS, *OPTIMIZERS, *OURS)
+METHODS: tuple[Method, ...] = (PLAIN, NOISE, *CLIPPERS, *SCHEDULERS, *OPTIMIZERS, *OURS)
 
 
 def method_named(name: str) -> Method:

@@ -20,6 +20,10 @@ interval of 95 %. They are told apart since a method that helps often and breaks
 as one that does neither. A dash means that there was no such pair. Runs whose partner is missing count in neither and
 are shown under "no partner".
 
+**Chance** rescues and harms too: the order of the samples or a rounding decides a run near the margin. The row
+"plain, rate +1 %" is plain Lightning once more, at a rate 1 % higher. What it rescues and harms is chance:
+a figure of any other row means something only as far as it goes beyond it.
+
 **Learning-rate sensitivity** is the mean, over the rates of the scenarios, of the test loss above the reference's; a
 run cannot lose more than the loss before training, and a run that does not end well counts with that. 0 is as good as
 tuned at every rate. The figure in brackets is the same as a share of what there was to win: 1 means that nothing was

@@ -1,7 +1,7 @@
 """Figures from outcomes: success, rescue and harm, sensitivity, the headline, false alarms, and where we lose."""
 
 from benchmarks.scoring.control import Difference, same_as_plain
-from benchmarks.scoring.groups import CONTROL, GROUPS, Group, is_ours, optimizers_of, ours_with_defaults, select
+from benchmarks.scoring.groups import CONTROL, GROUPS, NOISE, Group, is_ours, optimizers_of, ours_with_defaults, select
 from benchmarks.scoring.headline import HARM_BAR, OVERHEAD_BAR_PERCENT, SUCCESS_BAR, Headline, headline
 from benchmarks.scoring.interventions import Interventions, failures, interventions, relative_seconds
 from benchmarks.scoring.judging import Failure, Reference, References, Run, judge
@@ -13,6 +13,7 @@ __all__ = [
     "CONTROL",
     "GROUPS",
     "HARM_BAR",
+    "NOISE",
     "OVERHEAD_BAR_PERCENT",
     "PLAIN",
     "SUCCESS_BAR",

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from benchmarks.scenarios import Family, Scenario
 from benchmarks.scoring.judging import Run
 
-__all__ = ["CONTROL", "GROUPS", "Group", "is_ours", "optimizers_of", "ours_with_defaults", "select"]
+__all__ = ["CONTROL", "GROUPS", "NOISE", "Group", "is_ours", "optimizers_of", "ours_with_defaults", "select"]
 
 OURS = "ours,"
 """How the names of our own configurations begin."""
 DEFAULTS = "ours, defaults"
 """How the names of those begin that run with the defaults."""
+NOISE = "plain, rate +1 %"
+"""Plain Lightning once more, in other words chance: shown in the tables, and no rival."""
 CONTROL = "ours, doing nothing"
 """The negative control: it stands in a section of its own."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.scoring.groups import GROUPS, is_ours, optimizers_of, ours_with_defaults, select
+from benchmarks.scoring.groups import GROUPS, NOISE, is_ours, optimizers_of, ours_with_defaults, select
 from benchmarks.scoring.judging import Run
 from benchmarks.scoring.pairs import PLAIN, Comparison, Share, compare, only_shared, share
 from benchmarks.scoring.sensitivity import Sensitivity, sensitivities
@@ -111,7 +111,8 @@ class _Search:
 
     def __init__(self, study: str, ours: str, runs: Sequence[Run], *, held_out: bool) -> None:
         self._study, self._ours, self._runs, self._held_out = study, ours, runs, held_out
-        self._rivals = [method for method in dict.fromkeys(run.method for run in runs) if not is_ours(method)]
+        methods = dict.fromkeys(run.method for run in runs)
+        self._rivals = [method for method in methods if not is_ours(method) and method != NOISE]
 
     def all(self) -> Iterator[Loss]:
         """The losses in all tables."""
