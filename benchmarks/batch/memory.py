@@ -12,7 +12,7 @@ __all__ = ["PeakWatch", "limited", "reserved_bytes"]
 
 _STATUS = Path("/proc/self/status")
 _RESET_PEAK = Path("/proc/self/clear_refs")
-_EVERY_SECONDS = 0.002
+_EVERY_SECONDS = 0.004
 
 
 def reserved_bytes() -> int:

@@ -33,14 +33,14 @@ class BatchOutcome:
         score_name: What the score is called.
         held_out: Whether the job's task is kept apart.
         need_bytes: By how much reserved memory rose during the plain run without a limit.
-        plain_seconds: Wall-clock time of that run's fit.
+        plain_seconds: Processor time of that run's fit.
         steps: Optimizer steps.
         budget: Samples that the plain run sees.
         samples: Samples that entered a training step, trials and failed steps included.
         batch: Samples of a batch that the loader delivered in the last epoch.
         micro_batch: Most samples that were run at once in the last epoch, failed attempts included.
         changes: Adjustments of our automations, recoveries included; restarts of a method that restarts.
-        seconds: Wall-clock time of the fit as a multiple of ``plain_seconds``.
+        seconds: Processor time of the fit as a multiple of ``plain_seconds``.
         room_used: Peak of what was reserved, as a share of the room. A run that fails asked for more than it got.
     """
 

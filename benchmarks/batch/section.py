@@ -37,8 +37,8 @@ _COLUMNS = (
 _COLUMNS_TOLD = """\
 *score*: above that of the plain run without a limit; *at once*: samples in the largest piece of the last epoch;
 *changes*: adjustments and recoveries of ours, or restarts; *samples*: seen, as a multiple of the plain run's; *time*:
-of the fit, as a multiple of the plain run's; *peak*: of reserved memory, as a share of the room. Medians over the seeds
-of the runs that ended; *largest difference* is the largest of all."""
+processor time of the fit, as a multiple of the plain run's; *peak*: of reserved memory, as a share of the room.
+Medians over the seeds of the runs that ended; *largest difference* is the largest of all."""
 
 
 def section(measured: Mapping[str, Any]) -> str:
@@ -94,8 +94,8 @@ def _detail(job: str, outcomes: Sequence[BatchOutcome]) -> list[str]:
     need = median(outcome.need_bytes for outcome in of_job) / 2**20
     seconds = median(outcome.plain_seconds for outcome in of_job)
     about = (
-        f"{held_out}The plain run without a limit needs {need:.0f} MiB and {seconds:.1f} s for {first.budget} samples, "
-        f"and brings the score ({first.score_name}) from {first.start_score:.3f} to {first.reference_score:.3f}; the "
+        f"{held_out}The plain run without a limit needs {need:.0f} MiB and {seconds:.1f} s of processor time for "
+        f"{first.budget} samples, and brings the score ({first.score_name}) from {first.start_score:.3f} to {first.reference_score:.3f}; the "
         f"margin is {first.margin:g}."
     )
     groups: dict[tuple[float, str], list[BatchOutcome]] = {}
