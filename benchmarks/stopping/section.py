@@ -24,7 +24,9 @@ judged on test data that no rule sees. The weights that count are those of the b
 the stopped run as for the full one: *slack* is how far their test loss is above that of the full run, *worse* counts
 the runs with more than {percent(WORSE)} %, *within the margin* those whose test score is as close to the full run's as
 the task asks. *Slack at the stop* is the same for whoever does not put the best weights back. Rules that count in steps
-are told the length of the run, in steps and in epochs. The held-out task stands apart, in a table of its own."""
+are told the length of the run, in steps and in epochs. The budget saved is a median with its quartiles, slack a median
+with the 10th and the 90th percentile, a share stands with its Wilson interval of 95 %. The held-out task has a table of
+its own."""
 
 _TITLES = {
     Regime.LATE: "Late: slow improvers with more budget than they need",
@@ -48,10 +50,10 @@ def section(recorded: Mapping[str, Any], rules: Sequence[Rule] = RULES) -> str:
     for regime, title in _TITLES.items():
         of_regime = _of(regime, shown)
         if of_regime:
-            parts += [f"#### {title}", _table(of_regime)]
+            parts += [f"### {title}", _table(of_regime)]
     if held_out:
-        parts += ["#### The held-out task", *_held_out(held_out)]
-    parts += [*_notes(curves, rules), "#### Rules", _rules(rules), "#### Jobs", _jobs(curves)]
+        parts += ["### The held-out task", *_held_out(held_out)]
+    parts += [*_notes(curves, rules), "### Rules", _rules(rules), "### Jobs", _jobs(curves)]
     return "\n\n".join(parts)
 
 
@@ -101,10 +103,10 @@ def _table(replays: Sequence[Replay]) -> str:
             named(rule),
             f"{sum(one.stopped for one in found)}/{len(found)}",
             _spread([one.saved for one in found]),
-            _spread([one.slack for one in found], digits=1),
+            _tails([one.slack for one in found]),
             share_text(_share(one.is_worse for one in found)),
             share_text(_share(one.succeeded for one in found)),
-            _spread([one.slack_at_stop for one in found], digits=1),
+            _tails([one.slack_at_stop for one in found]),
         )
         for rule, found in _by_rule(replays).items()
     ]
@@ -112,7 +114,7 @@ def _table(replays: Sequence[Replay]) -> str:
         "rule", "stopped", "budget saved, %", "slack, %", f"over {percent(WORSE)} % worse", "within the margin",
         "slack at the stop, %",
     )  # fmt: skip
-    return table(head, rows) + "\n\nMedians with quartiles, shares with 95 % Wilson intervals."
+    return table(head, rows)
 
 
 def _held_out(replays: Sequence[Replay]) -> Iterable[str]:
@@ -133,10 +135,22 @@ def _held_out(replays: Sequence[Replay]) -> Iterable[str]:
     yield table(head, rows)
 
 
-def _spread(values: Sequence[float], *, digits: int = 0) -> str:
+def _spread(values: Sequence[float]) -> str:
     """Median and quartiles in percent."""
-    low, _, high = quantiles(values, method="inclusive") if len(values) > 1 else (values[0],) * 3
-    middle, low, high = (percent(value, digits=digits) for value in (median(values), low, high))
+    return _median_between(values, parts=4, digits=0)
+
+
+def _tails(values: Sequence[float]) -> str:
+    """Median, 10th and 90th percentile in percent: most rules give up nothing in most runs."""
+    return _median_between(values, parts=10, digits=1)
+
+
+def _median_between(values: Sequence[float], *, parts: int, digits: int) -> str:
+    bounds = quantiles(values, n=parts, method="inclusive") if len(values) > 1 else values
+    # A tiny negative value would be written as -0.0.
+    middle, low, high = (
+        percent(round(value, digits + 2) + 0.0, digits=digits) for value in (median(values), bounds[0], bounds[-1])
+    )
     return f"{middle} ({low} to {high})"
 
 
