@@ -67,7 +67,7 @@ QUICK = Effort(
     small_steps=50,
     memory_after=(300, 1_000),
 )
-FULL = Effort(pairs=24, rounds=9, memory_after=(1_000, 10_000, 100_000))
+FULL = Effort(pairs=20, rounds=7, memory_after=(1_000, 10_000, 100_000))
 
 
 def measure(*, quick: bool = False, full: bool = False) -> dict[str, Any]:
