@@ -95,8 +95,8 @@ def _detail(job: str, outcomes: Sequence[BatchOutcome]) -> list[str]:
     seconds = median(outcome.plain_seconds for outcome in of_job)
     about = (
         f"{held_out}The plain run without a limit needs {need:.0f} MiB and {seconds:.1f} s of processor time for "
-        f"{first.budget} samples, and brings the score ({first.score_name}) from {first.start_score:.3f} to {first.reference_score:.3f}; the "
-        f"margin is {first.margin:g}."
+        f"{first.budget} samples, and brings the score ({first.score_name}) from {first.start_score:.3f} to "
+        f"{first.reference_score:.3f}; the margin is {first.margin:g}."
     )
     groups: dict[tuple[float, str], list[BatchOutcome]] = {}
     for outcome in of_job:
