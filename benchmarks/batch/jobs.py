@@ -56,9 +56,9 @@ JOBS: tuple[MemoryJob, ...] = (
         task="snippets", optimizer="adamw", rate=0.01, batch_size=1500, samples=1900, epochs=4, shares=(QUICK_SHARE,)
     ),
 )
-"""The rates are those of 0.001, 0.003, 0.01 and 0.03 at which the plain run without a limit had the best mean validation
-score over seeds 100 and 101. On photographs no rate improves in so few steps on the network before the first one, so
-that job tells who gets through and with which weights, not who learns.
+"""The rates are those of 0.001, 0.003, 0.01 and 0.03 at which the plain run without a limit had the best mean
+validation score over seeds 100 and 101. On photographs no rate improves in so few steps on the network before the
+first one, so that job tells who gets through and with which weights, not who learns.
 
 What was changed after runs of our automations had been seen: the least room, from 0.1 to 0.15, as 0.1 was an edge for
 Lightning's finder; and the rate on snippets, which had been 0.003, against the rule above."""

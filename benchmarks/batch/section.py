@@ -24,11 +24,13 @@ epoch had every sample exactly once, and its test score is within the task's mar
 *In budget*: it is also within the margin with the weights that it had when trials, failed steps and training together
 had used up the samples that the plain run sees; this is what counts as success elsewhere on this page. Every batch
 that enters a training step counts in full, one that fails at once too. Jobs of so few steps make a failed step dear:
-in a run of a thousand steps the same failures would cost nothing that could be seen. A batch that memory does not hold
-even before it is used (*in the data loader* below) is beyond what splitting a step can do. A method that goes on with
-smaller batches makes more optimizer steps of the same samples, which in so short a run often scores better; the column
-*batch* tells what the optimizer saw, and *largest difference* how far a weight is from the plain run's. Rounding alone
-can make that as large as the learning rate under AdamW, whose first steps have one size however small a gradient is."""
+in a run of a thousand steps the same failures would cost nothing that could be seen. find_executable_batch_size
+shrinks in steps of a tenth and so always ends at the edge of what fits, where the outcome varies from one measurement
+to the next. A batch that memory does not hold even before it is used (*in the data loader* below) is beyond what
+splitting a step can do. A method that goes on with smaller batches makes more optimizer steps of the same samples,
+which in so short a run often scores better; the column *batch* tells what the optimizer saw, and *largest difference*
+how far a weight is from the plain run's. Rounding alone can make that as large as the learning rate under AdamW, whose
+first steps have one size however small a gradient is."""
 
 _COLUMNS = (
     "method", "room", "ended", "trained", "in budget", "score", "largest difference", "steps", "batch", "at once",
