@@ -22,7 +22,8 @@ _OURS = ("lightning_automations", "benchmarks/configurations", "example_configs"
 _METHODS = ("benchmarks/methods", "benchmarks/job.py", "benchmarks/running.py")
 _CODE = {
     "runs": (*_OURS, *_TASKS, *_METHODS, "benchmarks/scenarios.py"),
-    "stopping": (*_TASKS, "benchmarks/stopping/jobs.py", "benchmarks/stopping/recording.py"),
+    # rules are replayed when the page is written
+    "stopping": ("benchmarks/tasks", *(f"benchmarks/stopping/{name}.py" for name in ("jobs", "recording", "curve"))),
     "batch": (*_OURS, *_TASKS, *_METHODS, "benchmarks/batch"),
     "overhead": (*_OURS, "benchmarks/overhead"),
 }
