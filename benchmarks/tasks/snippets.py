@@ -19,7 +19,7 @@ from benchmarks.tasks.task import Splits, Task
 
 __all__ = ["SNIPPETS"]
 
-_MODULES = ("_pydecimal", "argparse", "imaplib", "mailbox", "tarfile", "typing")
+_MODULES = ("_pydecimal", "argparse", "locale", "pickletools", "tarfile", "typing")
 _LENGTH = 48
 _BLOCK_LINES = 40
 _BLOCKS = "rtrvtrtrtr"
@@ -93,7 +93,7 @@ SNIPPETS = Task(
     loss=functional.cross_entropy,
     score=accuracy,
     score_name="accuracy",
-    margin=0.02,
+    margin=0.03,  # with 2,000 samples and an accuracy of a half, two runs differ by 0.01 to 0.02 by chance
     steps=400,
     batch_size=16,
     optimizers=("adamw",),
