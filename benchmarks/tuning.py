@@ -37,7 +37,7 @@ SEEDS = (100, 101, 102)
 SCHEDULES = ("constant", "cosine")
 GRIDS: Mapping[str, tuple[float, ...]] = {
     "adamw": (2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1),
-    "sgd": (5e-3, 1e-2, 2e-2, 5e-2, 1e-1, 2e-1, 5e-1, 1.0),
+    "sgd": (2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1, 2e-1, 5e-1, 1.0),
 }
 
 
