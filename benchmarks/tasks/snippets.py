@@ -1,4 +1,6 @@
-"""HELD OUT: no rule, default or scenario may be looked at on this task. It is measured once and reported apart.
+"""HELD OUT: no rule, default or scenario may be looked at on this task. It is measured and reported apart.
+
+Clean runs of plain torch were looked at while it was made, so that they end within the margin; no method was.
 
 Snippets of Python's standard library: from which module is it?
 """
@@ -71,11 +73,21 @@ def _snippets(module: str) -> dict[str, str]:
     return letters
 
 
+@cache
+def _all_snippets() -> dict[str, tuple[str, str]]:
+    """Module and letter of every snippet; a ruler of hash signs that two modules share is the first one's."""
+    found: dict[str, tuple[str, str]] = {}
+    for module in _MODULES:
+        for text, letter in _snippets(module).items():
+            found.setdefault(text, (module, letter))
+    return found
+
+
 def _set(letter: str) -> TensorDataset:
     """The snippets of one set, as many of each module."""
-    of_modules = [[text for text, set_ in _snippets(module).items() if set_ == letter] for module in _MODULES]
-    fewest = min(map(len, of_modules))
-    texts = [text for of_module in of_modules for text in of_module[:fewest]]
+    places = [[text for text, place in _all_snippets().items() if place == (module, letter)] for module in _MODULES]
+    fewest = min(map(len, places))
+    texts = [text for of_module in places for text in of_module[:fewest]]
     numbers = [[min(ord(character), _CHARACTERS - 1) for character in text] for text in texts]
     return TensorDataset(torch.tensor(numbers), torch.arange(len(_MODULES)).repeat_interleave(fewest))
 
@@ -93,9 +105,9 @@ SNIPPETS = Task(
     loss=functional.cross_entropy,
     score=accuracy,
     score_name="accuracy",
-    margin=0.03,  # with 2,000 samples and an accuracy of a half, two runs differ by 0.01 to 0.02 by chance
-    steps=400,
-    batch_size=16,
+    margin=0.03,  # a tuned constant rate, which is what plain runs have, ends 0.02 below the reference by a cosine
+    steps=300,
+    batch_size=32,
     optimizers=("adamw",),
     held_out=True,
 )
