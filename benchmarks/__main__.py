@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from benchmarks.measuring import MODES, measure, report
+from benchmarks.measuring import MODES, CannotStart, measure, report
 from benchmarks.workers import quiet_worker
 
 
@@ -21,17 +21,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, write the files, print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, formatter_class=_Lines)
     parser.add_argument("command", choices=[*MODES, "report"], help="what to measure")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
-    parser.add_argument("--seeds", type=int, help="so many seeds instead of the usual number")
+    parser.add_argument("--workers", type=_one_or_more, default=os.cpu_count() or 1, help="default: one a core")
+    parser.add_argument("--seeds", type=_one_or_more, help="so many seeds instead of the usual number")
     options = parser.parse_args(arguments)
     quiet_worker()
     started = time.monotonic()
-    if options.command == "report":
-        print(report())
-        return 0
-    print(measure(MODES[options.command], workers=max(1, options.workers), seeds=options.seeds))
+    try:
+        if options.command == "report":
+            print(report())
+            return 0
+        print(measure(MODES[options.command], workers=options.workers, seeds=options.seeds))
+    except CannotStart as problem:
+        print(problem, file=sys.stderr)
+        return 2
     print(f"{time.monotonic() - started:.0f} s")
     return 0
+
+
+def _one_or_more(text: str) -> int:
+    if not (text.isdecimal() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text!r}")
+    return int(text)
 
 
 class _Lines(argparse.RawDescriptionHelpFormatter):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ from benchmarks import batch, overhead, stopping
 from benchmarks.outcome import Cell, Outcome
 from benchmarks.plan import BENCH, FULL, QUICK, Plan
 from benchmarks.running import run
-from benchmarks.store import ROOT, Progress, fingerprint, provenance, read_json, write_json
+from benchmarks.store import PARTS, ROOT, Progress, fingerprint, missing_packages, provenance, read_json, write_json
 from benchmarks.workers import each
 from benchmarks.writing import Measured, console, write_page
 
-__all__ = ["MODES", "Mode", "measure", "report"]
+__all__ = ["MODES", "CannotStart", "Mode", "measure", "report"]
 
 _PROGRESS = ROOT / "build" / "bench" / "progress"
 _CURVE_SEEDS = (0, 1, 2)
@@ -26,6 +26,10 @@ _EVERY_SECONDS = 30.0
 """Between two words on how far the runs are."""
 
 Row = Mapping[str, Any]
+
+
+class CannotStart(Exception):
+    """Something that a command needs is not there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +63,13 @@ def measure(mode: Mode, *, workers: int, seeds: int | None = None) -> str:
         mode: How much.
         workers: Processes, 1 or more.
         seeds: So many seeds instead of those of the plan, 1 or more.
+
+    Raises:
+        CannotStart: If a peer is not installed. Leaving it out would make its absence look like its failure.
     """
+    missing = missing_packages()
+    if missing:
+        raise CannotStart(f"not installed: {', '.join(missing)}. `make bench-quick` installs them.")
     plan = mode.plan if seeds is None else replace(mode.plan, seeds=tuple(range(seeds)))
     # First, while nothing else runs: it is the part that measures time.
     costs = _overhead(mode)
@@ -76,9 +86,17 @@ def measure(mode: Mode, *, workers: int, seeds: int | None = None) -> str:
 
 
 def report() -> str:
-    """Write RESULTS.md anew from the committed results, and return tables for the console."""
+    """Write RESULTS.md anew from the committed results, and return tables for the console.
+
+    Raises:
+        CannotStart: If there are none.
+    """
     folder = MODES["full"].folder
-    parts = {part: read_json(folder / "results" / f"{part}.json") for part in ("overhead", "runs", "batch", "stopping")}
+    files = {part: folder / "results" / f"{part}.json" for part in PARTS}
+    absent = [str(file) for file in files.values() if not file.exists()]
+    if absent:
+        raise CannotStart(f"not there: {', '.join(absent)}. `make bench-full` makes them.")
+    parts = {part: read_json(file) for part, file in files.items()}
     measured = Measured(
         provenance={name: value for name, value in parts["runs"].items() if name != "rows"},
         overhead=parts["overhead"]["rows"][0],
@@ -132,11 +150,20 @@ def _stopping(plan: Plan, mode: Mode, *, workers: int) -> Row:
 
 
 def _write_results(measured: Measured, folder: Path) -> None:
-    head = measured.provenance
-    write_json(folder / "overhead.json", head, [measured.overhead])
-    write_json(folder / "runs.json", head, [outcome.as_json() for outcome in measured.outcomes])
-    write_json(folder / "batch.json", {**head, "measured": measured.batch["measured"]}, measured.batch["rows"])
-    write_json(folder / "stopping.json", head, measured.stopping["curves"])
+    """One file a part, each with the fingerprint of the code that it was measured with."""
+    rows: Mapping[str, Sequence[Row]] = {
+        "overhead": [measured.overhead],
+        "runs": [outcome.as_json() for outcome in measured.outcomes],
+        "batch": measured.batch["rows"],
+        "stopping": measured.stopping["curves"],
+    }
+    for part in PARTS:
+        head = {**measured.provenance, "code": fingerprint(part)}
+        if part == "batch":
+            head["measured"] = measured.batch["measured"]
+        if part == "stopping":
+            head["seeds"] = sorted({row["seed"] for row in rows[part]})
+        write_json(folder / f"{part}.json", head, rows[part])
 
 
 def _progress(part: str, kind: str = "all") -> Progress:

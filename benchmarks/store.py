@@ -12,24 +12,30 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Progress", "fingerprint", "provenance", "read_json", "write_json"]
+__all__ = ["PARTS", "Progress", "fingerprint", "missing_packages", "provenance", "read_json", "write_json"]
 
 ROOT = Path(__file__).parent.parent
 # What each part depends on, below the root. After a change there it is measured anew; how it is put on a page
 # (`section.py`) is no part of it.
 _TASKS = ("benchmarks/tasks", "benchmarks/results/tuned.json")
 _OURS = ("lightning_automations", "benchmarks/configurations", "example_configs")
-_METHODS = ("benchmarks/methods", "benchmarks/job.py", "benchmarks/running.py")
+_METHODS = ("benchmarks/methods", "benchmarks/job.py", "benchmarks/running.py", "benchmarks/workers.py")
 _CODE = {
-    "runs": (*_OURS, *_TASKS, *_METHODS, "benchmarks/scenarios.py"),
-    # rules are replayed when the page is written
-    "stopping": ("benchmarks/tasks", *(f"benchmarks/stopping/{name}.py" for name in ("jobs", "recording", "curve"))),
+    "runs": (*_OURS, *_TASKS, *_METHODS, "benchmarks/scenarios.py", "benchmarks/outcome.py"),
+    "stopping": (
+        # rules are replayed when the page is written
+        *(f"benchmarks/stopping/{name}.py" for name in ("jobs", "recording", "curve")),
+        "benchmarks/tasks",
+        "benchmarks/methods/method.py",
+        "lightning_automations/cli/demo",
+    ),
     "batch": (*_OURS, *_TASKS, *_METHODS, "benchmarks/batch"),
     "overhead": (*_OURS, "benchmarks/overhead"),
 }
+PARTS = tuple(_CODE)
 _PACKAGES = (
     "torch", "lightning", "numpy", "scipy", "scikit-learn", "scikit-image", "zclip", "autoclip", "timm",
-    "pytorch_optimizer", "transformers", "schedulefree", "prodigyopt", "momo-opt", "keras",
+    "pytorch_optimizer", "transformers", "schedulefree", "prodigyopt", "momo-opt", "keras", "accelerate",
 )  # fmt: skip
 
 
@@ -46,27 +52,27 @@ class Progress:
         self._fingerprint = fingerprint
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows of this code. A last line that was cut off half-way is passed over."""
+        """All rows of this code. A line that was cut off is passed over: its run is made again."""
         if not self.path.exists():
             return []
-        lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]
-        parsed = [json.loads(line) for line in lines]
-        return [row["row"] for row in parsed if row["code"] == self._fingerprint]
+        parsed = map(_parsed, self.path.read_text(encoding="utf-8").splitlines())
+        return [line["row"] for line in parsed if line is not None and line["code"] == self._fingerprint]
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row; it is on disk when this returns."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._end_last_line()
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"code": self._fingerprint, "row": dict(row)}) + "\n")
+        line = json.dumps({"code": self._fingerprint, "row": dict(row)})
+        with self.path.open("a+", encoding="utf-8") as file:
+            # In front of it too: what an earlier command was cut off in must not swallow this row.
+            file.write(f"\n{line}\n" if file.tell() else f"{line}\n")
 
-    def _end_last_line(self) -> None:
-        """Take away a last line that was cut off, or the next row would be lost with it."""
-        if not self.path.exists():
-            return
-        text = self.path.read_text(encoding="utf-8")
-        if text and not text.endswith("\n"):
-            self.path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        parsed: dict[str, Any] = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return parsed
 
 
 def fingerprint(part: str) -> str:
@@ -94,6 +100,11 @@ def versions() -> dict[str, str]:
     installed = {distribution.name.lower(): distribution.version for distribution in distributions()}
     taking_part = {package: installed[package] for package in _PACKAGES if package in installed}
     return {"python": platform.python_version(), **taking_part}
+
+
+def missing_packages() -> list[str]:
+    """Those of the packages that take part which are not installed."""
+    return [package for package in _PACKAGES if package not in versions()]
 
 
 def provenance() -> dict[str, Any]:

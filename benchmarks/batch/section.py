@@ -10,7 +10,7 @@ from benchmarks.batch.jobs import FITS
 from benchmarks.batch.methods import METHODS
 from benchmarks.batch.rows import BatchOutcome
 from benchmarks.report.text import DASH, figure, named, number, table
-from benchmarks.scoring import share
+from benchmarks.scoring import MemoryRun, share
 
 __all__ = ["section", "successes"]
 
@@ -60,9 +60,12 @@ def section(measured: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, "#### Methods", _methods(outcomes)])
 
 
-def successes(measured: Mapping[str, Any]) -> list[tuple[str, bool]]:
-    """Method and success of each run, in the sense of the whole scoreboard: failed steps cost."""
-    return [(outcome.method, outcome.in_budget) for outcome in _outcomes(measured)]
+def successes(measured: Mapping[str, Any]) -> list[MemoryRun]:
+    """All runs as they count in the headline, in the sense of the whole scoreboard: failed steps cost."""
+    return [
+        MemoryRun(outcome.method, (outcome.job, outcome.share, outcome.seed), outcome.in_budget)
+        for outcome in _outcomes(measured)
+    ]
 
 
 def _outcomes(measured: Mapping[str, Any]) -> list[BatchOutcome]:

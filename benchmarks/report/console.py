@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from benchmarks.outcome import Outcome
 from benchmarks.report.text import DASH, STUDY_TITLES, figure, share_text
-from benchmarks.scoring import CONTROL, GROUPS, PLAIN, References, Run, compare, headline, judge, select
+from benchmarks.scoring import CONTROL, GROUPS, PLAIN, MemoryRun, References, Run, compare, headline, judge, select
 
 __all__ = ["quick_table"]
 
@@ -18,7 +18,7 @@ def quick_table(
     outcomes: Iterable[Outcome],
     references: References,
     studies: Mapping[str, Sequence[str]],
-    extra: Sequence[tuple[str, bool]] = (),
+    extra: Sequence[MemoryRun] = (),
 ) -> str:
     """Successes, rescued and harmed of every method, study by study; the held-out task is left to RESULTS.md.
 
@@ -26,7 +26,7 @@ def quick_table(
         outcomes: Of any part of the scoreboard.
         references: For each task and optimizer that occurs.
         studies: Names of the methods of the studies ``clipping``, ``rate`` and ``together``.
-        extra: Method and success of each run with a batch that does not fit memory: they count in the headline.
+        extra: Runs with batches that may not fit memory: they count in the headline.
 
     Returns:
         Plain text.
@@ -36,7 +36,7 @@ def quick_table(
     methods = [method for method in studies.get("together", ()) if method != CONTROL]
     lines.append("Headline: clean runs, faults and rates within the bounds, all tasks")
     lines += [
-        f"  {found.method:<{_NAME_WIDTH}} {share_text(found.successes, digits=1)}"
+        f"  {found.method:<{_NAME_WIDTH}} {share_text(found.paired.successes, digits=1)}"
         for found in headline(runs, methods, extra=extra)
     ]
     return "\n".join(lines)
@@ -48,7 +48,7 @@ def _study(study: str, runs: Sequence[Run], methods: Sequence[str]) -> Iterator[
         here = select(runs, methods=[method for method in methods if method != CONTROL], group=group)
         if not here:
             continue
-        yield f"{STUDY_TITLES[study]}, {group.name}"
+        yield f"{STUDY_TITLES[study]}, {group.name}, both optimizers"
         yield f"  {'method':<{_NAME_WIDTH}} {'succeeded':>10} {'rescued':>10} {'harmed':>10} {'no partner':>11}"
         present = [method for method in methods if any(run.method == method for run in here)]
         yield from (f"  {_row(here, method)}" for method in present)

@@ -18,8 +18,8 @@ def headline_section(headlines: Sequence[Headline]) -> str:
     rows = [
         (
             named(found.method),
-            str(found.successes.total),
-            share_text(found.successes, digits=1),
+            str(found.paired.successes.total),
+            share_text(found.paired.successes, digits=1),
             share_text(found.paired.rescued, digits=1),
             share_text(found.paired.harmed, digits=1),
             str(found.extra.total),
@@ -51,7 +51,7 @@ def missed_bars(found: Headline | None, overhead_percent: float | None) -> list[
         overhead_percent: Of a step of 20 ms; None when it was not measured.
     """
     nothing = Share(0, 0)
-    successes, harmed = (found.successes, found.paired.harmed) if found else (nothing, nothing)
+    successes, harmed = (found.paired.successes, found.paired.harmed) if found else (nothing, nothing)
     sentences = []
     if successes.value is None:
         sentences.append("The success rate was not measured.")

@@ -20,7 +20,7 @@ from benchmarks.report.measured import measured
 from benchmarks.report.reading import HOW_TO_READ
 from benchmarks.report.studies import study_section
 from benchmarks.report.text import STUDY_TITLES
-from benchmarks.scoring import CONTROL, References, Run, headline, judge, losses
+from benchmarks.scoring import CONTROL, MemoryRun, References, Run, headline, judge, losses
 
 __all__ = ["render"]
 
@@ -37,7 +37,7 @@ def render(
     plots_folder: Path,
     tasks: Mapping[str, str] | None = None,
     methods: Mapping[str, str] | None = None,
-    extra: Sequence[tuple[str, bool]] = (),
+    extra: Sequence[MemoryRun] = (),
     overhead_percent: float | None = None,
 ) -> str:
     """RESULTS.md as a string; the plots are written.
@@ -51,7 +51,7 @@ def render(
         plots_folder: Gets the PNG files; RESULTS.md is expected to lie beside this folder.
         tasks: Summaries of the tasks by their names.
         methods: Sources and settings of the methods by their names.
-        extra: Method and success of each run with a batch that does not fit memory: they count in the headline.
+        extra: Runs with batches that may not fit memory: they count in the headline.
         overhead_percent: Of a step of 20 ms; None when it was not measured.
 
     Raises:
@@ -106,7 +106,10 @@ def _held_out(runs: Sequence[Run], studies: Mapping[str, Sequence[str]], referen
     """The studies again, on the held-out task alone, one level further down."""
     names = sorted({task for (task, _), reference in references.items() if reference.held_out})
     parts = [f"{', '.join(names) or 'No task'}: kept out of all design work, and in none of the tables above but the "]
-    parts[0] += "headline. Where it stands in *Where we lose*, it is marked."
+    parts[0] += (
+        "headline. Where it stands in *Where we lose*, it is marked. Clean runs of plain torch were looked at while "
+    )
+    parts[0] += "it was made, and ours was seen on its job with too little memory (*Changes of scenarios*)."
     return "\n\n".join([*parts, *_studies_on_held_out(runs, studies)])
 
 

@@ -2,7 +2,7 @@
 
 from benchmarks.scoring.control import Difference, same_as_plain
 from benchmarks.scoring.groups import CONTROL, GROUPS, NOISE, Group, is_ours, optimizers_of, ours_with_defaults, select
-from benchmarks.scoring.headline import HARM_BAR, OVERHEAD_BAR_PERCENT, SUCCESS_BAR, Headline, headline
+from benchmarks.scoring.headline import HARM_BAR, OVERHEAD_BAR_PERCENT, SUCCESS_BAR, Headline, MemoryRun, headline
 from benchmarks.scoring.interventions import Interventions, failures, interventions, relative_seconds
 from benchmarks.scoring.judging import Failure, Reference, References, Run, judge
 from benchmarks.scoring.losses import Ahead, Loss, Measure, losses
@@ -26,6 +26,7 @@ __all__ = [
     "Interventions",
     "Loss",
     "Measure",
+    "MemoryRun",
     "Reference",
     "References",
     "Run",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.scoring.judging import Run
-from benchmarks.scoring.pairs import Comparison, Share, compare, share
+from benchmarks.scoring.pairs import PLAIN, Comparison, Share, compared, share
 
-__all__ = ["HARM_BAR", "OVERHEAD_BAR_PERCENT", "SUCCESS_BAR", "Headline", "headline"]
+__all__ = ["HARM_BAR", "OVERHEAD_BAR_PERCENT", "SUCCESS_BAR", "Headline", "MemoryRun", "headline"]
 
 SUCCESS_BAR = 0.925
 """The share has to be above it."""
@@ -24,30 +24,51 @@ class Headline:
 
     Args:
         method: Its name.
-        successes: Of training runs and of batches that do not fit memory, together.
-        paired: The training runs beside plain Lightning.
+        paired: All its runs beside plain Lightning, those with batches that do not fit memory included.
         extra: Batches that do not fit memory alone.
     """
 
     method: str
-    successes: Share
     paired: Comparison
     extra: Share
 
 
-def headline(runs: Iterable[Run], methods: Sequence[str], *, extra: Sequence[tuple[str, bool]] = ()) -> list[Headline]:
+@dataclass(frozen=True)
+class MemoryRun:
+    """A run with a batch that may not fit memory.
+
+    Args:
+        method: Its name.
+        pair: What it shares with the plain run that it is compared with.
+        success: Whether it succeeded.
+    """
+
+    method: str
+    pair: Hashable
+    success: bool
+
+
+def headline(runs: Iterable[Run], methods: Sequence[str], *, extra: Sequence[MemoryRun] = ()) -> list[Headline]:
     """One entry a method.
 
     Args:
         runs: All of them; those beyond the bounds are left out here.
         methods: Plain Lightning and the configurations of ours.
-        extra: Method and success of each run with a batch that does not fit memory.
+        extra: Runs with batches that may not fit memory.
     """
     within = [run for run in runs if run.scenario.within_bounds]
-    return [_headline(within, method, [success for name, success in extra if name == method]) for method in methods]
+    return [_headline(within, method, extra) for method in methods]
 
 
-def _headline(runs: Sequence[Run], method: str, extra: Sequence[bool]) -> Headline:
-    paired, added = compare(runs, method), share(extra)
-    successes = Share(paired.successes.count + added.count, paired.successes.total + added.total)
-    return Headline(method=method, successes=successes, paired=paired, extra=added)
+def _headline(runs: Sequence[Run], method: str, extra: Sequence[MemoryRun]) -> Headline:
+    own, plain = (_successes(runs, extra, name) for name in (method, PLAIN))
+    added = share(run.success for run in extra if run.method == method)
+    if not added.total:
+        # Chance is measured without them.
+        plain = _successes(runs, (), PLAIN)
+    return Headline(method=method, paired=compared(method, own, plain), extra=added)
+
+
+def _successes(runs: Sequence[Run], extra: Sequence[MemoryRun], method: str) -> dict[Hashable, bool]:
+    trained = {run.pair: run.success for run in runs if run.method == method}
+    return trained | {("memory", run.pair): run.success for run in extra if run.method == method}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from scipy.stats import binomtest
 
 from benchmarks.scoring.judging import Run
 
-__all__ = ["PLAIN", "Comparison", "Share", "compare", "matrix", "only_shared", "share"]
+__all__ = ["PLAIN", "Comparison", "Share", "compare", "compared", "matrix", "only_shared", "share"]
 
 PLAIN = "plain"
 """The method with which all others are paired: plain Lightning."""
@@ -75,8 +75,18 @@ def compare(runs: Iterable[Run], method: str) -> Comparison:
         method: Name of the method; plain Lightning itself rescues and harms nothing.
     """
     listed = list(runs)
-    own = {run.pair: run.success for run in listed if run.method == method}
-    plain = {run.pair: run.success for run in listed if run.method == PLAIN}
+    own, plain = ({run.pair: run.success for run in listed if run.method == name} for name in (method, PLAIN))
+    return compared(method, own, plain)
+
+
+def compared(method: str, own: Mapping[Hashable, bool], plain: Mapping[Hashable, bool]) -> Comparison:
+    """Whether runs succeeded, beside plain Lightning.
+
+    Args:
+        method: Its name.
+        own: Success of its runs, by what a run shares with its partner.
+        plain: Likewise, of plain Lightning.
+    """
     shared = own.keys() & plain.keys()
     return Comparison(
         method=method,

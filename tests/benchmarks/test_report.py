@@ -8,7 +8,7 @@ import pytest
 from benchmarks.report import quick_table, render, results
 from benchmarks.report.losing import NOTHING, losing_section, sentence
 from benchmarks.scenarios import SCENARIOS
-from benchmarks.scoring import judge, losses
+from benchmarks.scoring import MemoryRun, judge, losses
 from tests.benchmarks.made_up import BAD, OURS, REFERENCES, SEEDS_BLOCK, STUDIES, outcome, series
 
 ALONE = "ours, defaults: clipping alone"
@@ -113,7 +113,7 @@ def test_missed_bars_come_first(tmp_path):
 @pytest.mark.parametrize(("failed", "missed"), [(2, False), (3, True)])
 def test_the_success_bar_has_to_be_passed(tmp_path, failed, missed):
     """Of 40 runs 37 are exactly 92.5 %, which is not above it; with 38 the bar is held."""
-    extra = [(OURS, number >= failed) for number in range(8)]
+    extra = [MemoryRun(OURS, number, number >= failed) for number in range(8)]
     text = _render(_with([]), tmp_path, extra=extra)
     assert ("The bar of 92.5 % successes is missed: 37/40" in _section(text, "Where we lose")) is missed
 
@@ -127,7 +127,7 @@ def test_what_was_not_measured_is_no_bar_held(tmp_path):
 
 def test_the_headline_has_all_tasks_and_what_is_added(tmp_path):
     """Two tasks, two optimizers, two seeds, four scenarios within the bounds, and one batch that does not fit."""
-    found = _section(_render(_with([]), tmp_path, extra=[(OURS, True)]), "Headline")
+    found = _section(_render(_with([]), tmp_path, extra=[MemoryRun(OURS, 0, True)]), "Headline")
     assert "| **ours, defaults** | 33 | 33/33, 100.0 % (89.6 to 100.0) | - | 0/32" in found
     assert f"| **{SEEDS_BLOCK}** | 32 | 32/32" in found
 

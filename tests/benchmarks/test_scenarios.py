@@ -66,6 +66,13 @@ def test_the_loss_is_reweighted_from_where_the_scenario_says() -> None:
     assert min(factors_of("tiny loss unit")) == 1e-4
 
 
+def test_the_list_of_the_headline_is_the_one_that_was_frozen() -> None:
+    """A scenario that is added does not slip into the one pooled figure."""
+    beyond = [scenario.name for scenario in SCENARIOS if not scenario.within_bounds]
+    assert beyond == ["rate x0.001", "rate x0.01", "rate x0.1", "rate x100"]
+    assert len(SCENARIOS) - len(beyond) == 12
+
+
 def test_an_unknown_scenario_is_named_with_the_known_ones() -> None:
     """Expected, got."""
     with pytest.raises(ValueError, match=r"expected one of .*'clean'.*, got 'claen'"):

@@ -5,9 +5,11 @@ import math
 import pytest
 
 from benchmarks.scoring import (
+    NOISE,
     Comparison,
     Failure,
     Headline,
+    MemoryRun,
     Share,
     compare,
     failures,
@@ -170,12 +172,22 @@ def test_headline_counts_runs_within_bounds_and_what_is_added():
         outcome("ours, defaults", scenario="rate x0.01", score=BAD),
         outcome("plain"),
     ]
-    extra = [("ours, defaults", True), ("plain", False), ("plain", False)]
+    extra = [MemoryRun("ours, defaults", 1, True), MemoryRun("plain", 1, False), MemoryRun("plain", 2, False)]
     ours, plain = headline(judge(outcomes, REFERENCES), ["ours, defaults", "plain"], extra=extra)
     assert isinstance(ours, Headline)
-    assert (ours.successes, ours.extra) == (Share(3, 4), Share(1, 1))
-    assert (ours.paired.harmed, ours.paired.missing) == (Share(0, 1), 2)
-    assert (plain.successes, plain.extra) == (Share(1, 3), Share(0, 2))
+    assert (ours.paired.successes, ours.extra) == (Share(3, 4), Share(1, 1))
+    assert (ours.paired.harmed, ours.paired.rescued, ours.paired.missing) == (Share(0, 1), Share(1, 1), 3)
+    assert (plain.paired.successes, plain.extra) == (Share(1, 3), Share(0, 2))
+
+
+def test_what_memory_runs_harm_counts_in_the_headline():
+    """A plain run that fits and one of ours that fails is harm, as in training."""
+    extra = [MemoryRun("ours, defaults", 1, False), MemoryRun("plain", 1, True)]
+    runs = judge([outcome("ours, defaults"), outcome("plain")], REFERENCES)
+    ours, chance = headline(runs, ["ours, defaults", NOISE], extra=extra)
+    assert ours.paired.harmed == Share(1, 2)
+    # Where a method took no part in it, its absence is none.
+    assert chance.paired.missing == 1
 
 
 def test_interventions_are_those_of_clean_runs():
