@@ -216,7 +216,7 @@ def test_the_quick_table_fits_the_console():
     text = quick_table(outcomes=_with(planted), references=REFERENCES, studies=STUDIES)
     lines = text.splitlines()
     assert max(map(len, lines)) < 100
-    group = lines[lines.index("Clipping, non-finite faults") :][:5]
+    group = lines[lines.index("Clipping, non-finite faults, both optimizers") :][:5]
     assert [line.split()[-4:] for line in group[2:]] == [
         ["3/4", "-", "-", "0"],
         ["4/4", "1/1", "0/3", "0"],
