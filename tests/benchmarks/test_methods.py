@@ -12,6 +12,7 @@ from torch import nn
 from benchmarks.methods import METHODS, method_named
 from benchmarks.methods.method import Study, users_optimizer
 from benchmarks.methods.ours import CONFIGURATIONS, OURS, section
+from benchmarks.scoring import CONTROL, NOISE, PLAIN
 from lightning_automations import build_callbacks
 from tests.benchmarks.tiny_runs import OPTIMIZERS, SETUP, STRUCK, TASK, fitted, same_weights
 
@@ -38,6 +39,11 @@ def test_ours_meets_plain_lightning_and_the_control_in_every_study(study: Study,
     """Each comparison has what is compared with, both configurations of ours, and the negative control."""
     taking_part = {method.name for method in METHODS if study in method.studies and optimizer in method.optimizers}
     assert {"plain", "ours, defaults", "ours, seed's block", "ours, doing nothing"} <= taking_part
+
+
+def test_scores_know_the_controls_by_the_names_in_the_table() -> None:
+    """Scoring imports no method, so that it needs no Lightning: its names must not drift."""
+    assert {PLAIN, NOISE, CONTROL} <= {method.name for method in METHODS}
 
 
 def test_every_clipper_runs_as_shipped_and_with_the_skip() -> None:
