@@ -7,6 +7,12 @@ from benchmarks.__main__ import main
 from benchmarks.measuring import MODES, CannotStart, measure
 
 
+@pytest.fixture(autouse=True)
+def _not_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command silences its process, which is that of all tests here."""
+    monkeypatch.setattr("benchmarks.__main__.quiet_worker", lambda: None)
+
+
 @pytest.mark.parametrize("number", ["0", "-1", "two"])
 @pytest.mark.parametrize("option", ["--seeds", "--workers"])
 def test_a_number_below_one_is_refused_before_anything_is_measured(
