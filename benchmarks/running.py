@@ -106,13 +106,7 @@ def _fit(job: Job, method: Method, callbacks: list[Callback], *, seed: int) -> N
         default_root_dir=os.devnull,
         **method.trainer,
     )
-    splits = setup.task.splits()
-    trainer.fit(job, _training_loader(splits.training, setup.task.batch_size, seed=seed), _one_batch(splits.validation))
-
-
-def _training_loader(data: TensorDataset, batch_size: int, *, seed: int) -> DataLoader[tuple[torch.Tensor, ...]]:
-    order = torch.Generator().manual_seed(seed)
-    return DataLoader(data, batch_size=batch_size, shuffle=True, drop_last=True, generator=order)
+    trainer.fit(job, setup.task.training_loader(seed=seed), _one_batch(setup.task.splits().validation))
 
 
 def _one_batch(data: TensorDataset) -> DataLoader[tuple[torch.Tensor, ...]]:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from benchmarks.tables import row_named
+
 __all__ = ["SCENARIOS", "Family", "Scenario", "scenario_named"]
 
 Factors = Callable[[int, random.Random], list[float]]
@@ -174,7 +176,4 @@ def scenario_named(name: str) -> Scenario:
     Raises:
         ValueError: If there is none.
     """
-    for scenario in SCENARIOS:
-        if scenario.name == name:
-            return scenario
-    raise ValueError(f"expected one of {[scenario.name for scenario in SCENARIOS]}, got {name!r}")
+    return row_named(name, SCENARIOS)

@@ -19,7 +19,13 @@ ROOT = Path(__file__).parent.parent
 # (`section.py`) is no part of it.
 _TASKS = ("benchmarks/tasks", "benchmarks/results/tuned.json")
 _OURS = ("lightning_automations", "benchmarks/configurations", "example_configs")
-_METHODS = ("benchmarks/methods", "benchmarks/job.py", "benchmarks/running.py", "benchmarks/workers.py")
+_METHODS = (
+    "benchmarks/methods",
+    "benchmarks/job.py",
+    "benchmarks/running.py",
+    "benchmarks/tables.py",
+    "benchmarks/workers.py",
+)
 _CODE = {
     "runs": (*_OURS, *_TASKS, *_METHODS, "benchmarks/scenarios.py", "benchmarks/outcome.py"),
     "stopping": (

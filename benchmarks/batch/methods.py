@@ -16,6 +16,7 @@ from benchmarks.batch.training import BatchData, BatchModule, Ledger, LedgerKeep
 from benchmarks.methods import plain
 from benchmarks.methods.method import RunSetup
 from benchmarks.methods.ours import section
+from benchmarks.tables import row_named
 from benchmarks.tasks.task import Task
 from lightning_automations import build_callbacks
 from lightning_automations.callbacks.base import AutomationCallback
@@ -188,7 +189,4 @@ def method_named(name: str) -> BatchMethod:
     Raises:
         ValueError: If there is none.
     """
-    for method in METHODS:
-        if method.name == name:
-            return method
-    raise ValueError(f"expected one of {[method.name for method in METHODS]}, got {name!r}")
+    return row_named(name, METHODS)

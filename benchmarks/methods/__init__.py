@@ -12,6 +12,7 @@ from benchmarks.methods.optimizers import OPTIMIZERS
 from benchmarks.methods.ours import OURS
 from benchmarks.methods.plain import NOISE, PLAIN
 from benchmarks.methods.rates import SCHEDULERS
+from benchmarks.tables import row_named
 
 __all__ = ["METHODS", "method_named"]
 
@@ -24,7 +25,4 @@ def method_named(name: str) -> Method:
     Raises:
         ValueError: If there is none.
     """
-    for method in METHODS:
-        if method.name == name:
-            return method
-    raise ValueError(f"expected one of {[method.name for method in METHODS]}, got {name!r}")
+    return row_named(name, METHODS)

@@ -11,6 +11,8 @@ from enum import Enum
 from functools import partial
 from typing import Any
 
+from benchmarks.tables import row_named
+
 __all__ = ["DROP_FACTOR", "JOBS", "VALIDATIONS", "Regime", "StoppingJob", "job_named"]
 
 VALIDATIONS = 50
@@ -132,7 +134,4 @@ def job_named(name: str) -> StoppingJob:
     Raises:
         ValueError: If there is none.
     """
-    for job in JOBS:
-        if job.name == name:
-            return job
-    raise ValueError(f"expected one of {[job.name for job in JOBS]}, got {name!r}")
+    return row_named(name, JOBS)

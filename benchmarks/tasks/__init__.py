@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.tables import row_named
 from benchmarks.tasks.characters import CHARACTERS
 from benchmarks.tasks.photographs import PHOTOGRAPHS
 from benchmarks.tasks.snippets import SNIPPETS
@@ -20,7 +21,4 @@ def task_named(name: str) -> Task:
     Raises:
         ValueError: If there is none.
     """
-    for task in TASKS:
-        if task.name == name:
-            return task
-    raise ValueError(f"expected one of {[task.name for task in TASKS]}, got {name!r}")
+    return row_named(name, TASKS)
