@@ -9,11 +9,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.nn.utils import get_total_norm
-from torch.utils.data import TensorDataset
 
 from benchmarks.methods.method import Method, RunSetup
 
-__all__ = ["Job", "Observer", "judged"]
+__all__ = ["Job", "Observer"]
 
 CLIPPED_BELOW = 1 - 1e-4
 """A norm below this share of what it was counts as clipped; float32 rounds less than that."""
@@ -100,17 +99,6 @@ class Observer(Callback):
             return 0
         before, after = (torch.stack(norms) for norms in zip(*pairs, strict=True))
         return int((before.isfinite() & (after < before * CLIPPED_BELOW)).sum())
-
-
-@torch.no_grad()
-def judged(job: Job, data: TensorDataset) -> tuple[float, float]:
-    """Score and loss of the job's network on a whole data set."""
-    was_training = job.network.training
-    job.network.eval()
-    inputs, targets = data.tensors
-    outputs, task = job.network(inputs), job.setup_of_run.task
-    job.network.train(was_training)
-    return task.score(outputs, targets).item(), task.loss(outputs, targets).item()
 
 
 def _gradients(module: LightningModule) -> list[Tensor]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks.store import finite_or_none
+
 __all__ = ["Cell", "Outcome"]
 
 
@@ -64,7 +66,7 @@ class Outcome:
     def as_json(self) -> dict[str, Any]:
         """For a result file; what is not finite becomes null."""
         fields = {**vars(self.cell), **{name: value for name, value in vars(self).items() if name != "cell"}}
-        return {name: _or_none(value) for name, value in fields.items()}
+        return {name: finite_or_none(value) for name, value in fields.items()}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Outcome:
@@ -72,7 +74,3 @@ class Outcome:
         names = Cell.__dataclass_fields__
         cell = Cell(**{name: fields[name] for name in names})
         return cls(cell=cell, **{name: value for name, value in fields.items() if name not in names})
-
-
-def _or_none(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

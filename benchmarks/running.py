@@ -14,12 +14,13 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_automations
-from benchmarks.job import Job, Observer, judged
+from benchmarks.job import Job, Observer
 from benchmarks.methods import method_named
 from benchmarks.methods.method import Method, RunSetup, users_optimizer
 from benchmarks.outcome import Cell, Outcome
 from benchmarks.scenarios import Scenario, scenario_named
 from benchmarks.tasks import task_named
+from benchmarks.tasks.judging import judged
 from benchmarks.tuning import tuned
 from lightning_automations.callbacks.base import AutomationCallback
 
@@ -43,7 +44,7 @@ def run(cell: Cell) -> Outcome:
     seed_everything(cell.seed, verbose=False)
     factors = scenario.loss_factors(steps=setup.steps, seed=cell.seed)
     job = Job(setup, method, factors)
-    _, start_loss = judged(job, setup.task.splits().test)
+    _, start_loss = judged(setup.task, job.network, setup.task.splits().test)
     observer = Observer(sample_budget=setup.steps * setup.task.batch_size)
     outcome = Outcome(cell=cell, score=None, test_loss=None, start_loss=start_loss)
     callbacks: list[Callback] = []
@@ -53,7 +54,7 @@ def run(cell: Cell) -> Outcome:
         callbacks = method.callbacks(setup)
         with _errors_kept(errors):
             _fit(job, method, [*callbacks, observer], seed=cell.seed)
-        score, test_loss = judged(job, setup.task.splits().test)
+        score, test_loss = judged(setup.task, job.network, setup.task.splits().test)
         outcome = replace(outcome, score=score, test_loss=test_loss, steps=job.trainer.global_step)
     except ImportError:
         raise  # a package that is not installed is no failure of its method

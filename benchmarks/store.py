@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,7 +13,16 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PARTS", "Progress", "fingerprint", "missing_packages", "provenance", "read_json", "write_json"]
+__all__ = [
+    "PARTS",
+    "Progress",
+    "fingerprint",
+    "finite_or_none",
+    "missing_packages",
+    "provenance",
+    "read_json",
+    "write_json",
+]
 
 ROOT = Path(__file__).parent.parent
 # What each part depends on, below the root. After a change there it is measured anew; how it is put on a page
@@ -140,6 +150,11 @@ def _processor() -> str:
 def read_json(path: Path) -> Any:
     """What a result file holds."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def finite_or_none(value: Any) -> Any:
+    """What JSON can hold: a number that is not finite becomes None, anything else stays as it is."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_json(

@@ -26,8 +26,9 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import TensorDataset
 
 from benchmarks.methods.method import RunSetup, users_optimizer
-from benchmarks.store import provenance, read_json, write_json
+from benchmarks.store import finite_or_none, provenance, read_json, write_json
 from benchmarks.tasks import TASKS, Task, task_named
+from benchmarks.tasks.judging import judged
 from benchmarks.workers import each, quiet_worker
 
 __all__ = ["GRIDS", "SCHEDULES", "SEEDS", "TUNED_FILE", "Result", "Trial", "Tuned", "measure", "tuned"]
@@ -130,8 +131,8 @@ def _train(trial: Trial) -> nn.Module:
 def measure(trial: Trial) -> Result:
     """Train, and judge on validation and test data."""
     network, task = _train(trial), task_named(trial.task)
-    validation, _ = _judged(network, task, task.splits().validation)
-    score, loss = _judged(network, task, task.splits().test)
+    validation, _ = _judged(task, network, task.splits().validation)
+    score, loss = _judged(task, network, task.splits().test)
     return Result(
         trial=trial,
         validation_score=validation,
@@ -140,11 +141,8 @@ def measure(trial: Trial) -> Result:
     )
 
 
-@torch.no_grad()
-def _judged(network: nn.Module, task: Task, data: TensorDataset) -> tuple[float, float]:
-    inputs, targets = data.tensors
-    outputs = network.eval()(inputs)
-    score, loss = task.score(outputs, targets).item(), task.loss(outputs, targets).item()
+def _judged(task: Task, network: nn.Module, data: TensorDataset) -> tuple[float, float]:
+    score, loss = judged(task, network, data)
     return (score, loss) if math.isfinite(score) and math.isfinite(loss) else (-math.inf, math.inf)
 
 
@@ -186,12 +184,8 @@ def _chosen(results: Sequence[Result]) -> dict[str, Any]:
         "test_score": round(fmean(result.test_score for result in by_rate[rate]), 5),
         "test_loss": round(fmean(result.test_loss for result in by_rate[rate]), 6),
         "test_scores": [round(result.test_score, 5) for result in by_rate[rate]],
-        "validation_scores": {f"{rate:g}": _or_none(score) for rate, score in validation.items()},
+        "validation_scores": {f"{rate:g}": finite_or_none(round(score, 4)) for rate, score in validation.items()},
     }
-
-
-def _or_none(value: float) -> float | None:
-    return round(value, 4) if math.isfinite(value) else None
 
 
 def _pair(row: Mapping[str, Any]) -> tuple[str, str]:

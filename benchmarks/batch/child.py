@@ -24,8 +24,9 @@ import torch
 from benchmarks.batch.jobs import MemoryJob
 from benchmarks.batch.memory import PeakWatch, limited
 from benchmarks.batch.methods import BatchMethod, BatchRun, fit, method_named
-from benchmarks.batch.training import Ledger, judged, numbered
-from benchmarks.tasks import task_named
+from benchmarks.batch.training import SAMPLES_AT_ONCE, Ledger, numbered
+from benchmarks.tasks import Task, task_named
+from benchmarks.tasks.judging import judged
 from benchmarks.workers import quiet_worker
 from lightning_automations.probes.out_of_memory import free_cached_memory
 
@@ -77,7 +78,7 @@ def _warmed_up(run: BatchRun) -> float:
     """Let all libraries load what they load at first use, before the limit counts; the score before the first step."""
     fit(replace(run, ledger=Ledger(budget=0)), batch_size=2, max_steps=1)
     torch.manual_seed(run.seed)
-    return judged(run.task.network(), run.task)
+    return _score(run.task.network(), run.task)
 
 
 def _error_of(method: BatchMethod, run: BatchRun) -> str | None:
@@ -110,14 +111,19 @@ def _seen(run: BatchRun) -> dict[str, Any]:
 def _results(run: BatchRun) -> dict[str, Any]:
     module = run.module
     assert module is not None
-    score = in_budget = judged(module.network, run.task)
+    score = in_budget = _score(module.network, run.task)
     finite = all(bool(value.isfinite().all()) for value in _weights(run).values())
     steps = module.trainer.global_step
     if run.ledger.weights_in_budget is not None:
         network = run.task.network()
         network.load_state_dict(run.ledger.weights_in_budget)
-        in_budget = judged(network, run.task)
+        in_budget = _score(network, run.task)
     return {"score": score, "score_in_budget": in_budget, "finite": finite, "steps": steps}
+
+
+def _score(network: torch.nn.Module, task: Task) -> float:
+    score, _ = judged(task, network, task.splits().test, samples_at_once=SAMPLES_AT_ONCE)
+    return score
 
 
 def _weights(run: BatchRun) -> dict[str, torch.Tensor]:

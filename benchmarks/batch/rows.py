@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.store import finite_or_none
+
 __all__ = ["BatchOutcome"]
 
 
@@ -88,7 +90,7 @@ class BatchOutcome:
 
     def as_json(self) -> dict[str, Any]:
         """For a result file; what is not finite becomes null."""
-        return {name: _or_none(value) for name, value in vars(self).items()}
+        return {name: finite_or_none(value) for name, value in vars(self).items()}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> BatchOutcome:
@@ -97,7 +99,3 @@ class BatchOutcome:
 
     def _holds(self, score: float | None) -> bool:
         return score is not None and math.isfinite(score) and score >= self.reference_score - self.margin
-
-
-def _or_none(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -14,7 +14,7 @@ from benchmarks.batch.jobs import MemoryJob
 from benchmarks.methods.method import MOMENTUM
 from benchmarks.tasks.task import Task
 
-__all__ = ["BatchData", "BatchModule", "Ledger", "LedgerKeeper", "judged", "numbered"]
+__all__ = ["BatchData", "BatchModule", "Ledger", "LedgerKeeper", "numbered"]
 
 SAMPLES_AT_ONCE = 8
 """Of validation and test, so that these need little memory beside training."""
@@ -130,14 +130,3 @@ def numbered(job: MemoryJob, task: Task) -> TensorDataset:
     training = task.splits().training
     numbers = torch.arange(job.samples)
     return TensorDataset(*(tensor[numbers % len(training)] for tensor in training.tensors), numbers)
-
-
-@torch.no_grad()
-def judged(network: torch.nn.Module, task: Task) -> float:
-    """The score on the test data."""
-    was_training = network.training
-    network.eval()
-    inputs, targets = task.splits().test.tensors
-    outputs = torch.cat([network(piece) for piece in inputs.split(SAMPLES_AT_ONCE)])
-    network.train(was_training)
-    return task.score(outputs, targets).item()

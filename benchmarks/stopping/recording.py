@@ -17,6 +17,7 @@ from torch.utils.data import TensorDataset
 from benchmarks.methods.method import MOMENTUM
 from benchmarks.stopping.curve import Curve
 from benchmarks.stopping.jobs import DROP_FACTOR, VALIDATIONS, StoppingJob
+from benchmarks.tasks.judging import judged
 from benchmarks.tasks.task import Task
 
 __all__ = ["Batches", "network_of", "noisy", "record"]
@@ -72,16 +73,16 @@ def record(job: StoppingJob, task: Task, *, seed: int) -> Curve:
         margin=task.margin,
         held_out=task.held_out,
         training_losses=training,
-        validation_losses=tuple(loss for loss, _ in validation),
-        validation_scores=tuple(score for _, score in validation),
-        test_losses=tuple(loss for loss, _ in test),
-        test_scores=tuple(score for _, score in test),
+        validation_losses=tuple(loss for _, loss in validation),
+        validation_scores=tuple(score for score, _ in validation),
+        test_losses=tuple(loss for _, loss in test),
+        test_scores=tuple(score for score, _ in test),
         rates=rates,
     )
 
 
 Entry = tuple[float, tuple[float, float], tuple[float, float], float]
-"""Training loss, loss and score of the validation, of the test, and the rate."""
+"""Training loss, score and loss of the validation, of the test, and the rate."""
 
 
 def _entries(job: StoppingJob, task: Task, network: nn.Module, batches: Batches) -> Iterator[Entry]:
@@ -103,8 +104,8 @@ def _entries(job: StoppingJob, task: Task, network: nn.Module, batches: Batches)
         rate = float(optimizer.param_groups[0]["lr"])
         yield (
             float(torch.stack(losses).mean()),
-            _judged(task, network, splits.validation),
-            _judged(task, network, splits.test),
+            judged(task, network, splits.validation),
+            judged(task, network, splits.test),
             rate,
         )
 
@@ -145,13 +146,3 @@ def _optimizer(job: StoppingJob, network: nn.Module) -> Optimizer:
 def _endless(batches: Batches) -> Iterator[Batch]:
     for _ in count():
         yield from batches
-
-
-@torch.no_grad()
-def _judged(task: Task, network: nn.Module, data: TensorDataset) -> tuple[float, float]:
-    """Loss and score on a whole data set."""
-    inputs, targets = data.tensors
-    network.eval()
-    outputs = network(inputs)
-    network.train()
-    return float(task.loss(outputs, targets)), float(task.score(outputs, targets))
