@@ -13,6 +13,7 @@ from benchmarks import batch, overhead, stopping
 from benchmarks.outcome import Cell, Outcome
 from benchmarks.plan import BENCH, FULL, QUICK, Plan
 from benchmarks.running import run
+from benchmarks.scoring.groups import is_ours
 from benchmarks.store import PARTS, ROOT, Progress, fingerprint, missing_packages, provenance, read_json, write_json
 from benchmarks.workers import each
 from benchmarks.writing import Measured, console, write_page
@@ -119,14 +120,16 @@ def _overhead(mode: Mode) -> Row:
 
 def _outcomes(cells: Iterable[Cell], *, workers: int) -> list[Outcome]:
     """Make the runs that have not been made, and say now and then how far they are."""
-    progress = _progress("runs")
-    made = {outcome.cell: outcome for outcome in map(Outcome.from_json, progress.rows())}
+    # Apart, so that a change of ours does not cost the runs of all peers.
+    progress = {ours: _progress("runs of ours" if ours else "runs of peers") for ours in (False, True)}
+    rows = (row for part in progress.values() for row in part.rows())
+    made = {outcome.cell: outcome for outcome in map(Outcome.from_json, rows)}
     wanted = list(cells)
     missing = [cell for cell in wanted if cell not in made]
     _say(f"{len(wanted)} runs, {len(wanted) - len(missing)} of them made before")
     started = told = time.monotonic()
     for count, outcome in enumerate(each(run, missing, workers=workers), start=1):
-        progress.add(outcome.as_json())
+        progress[is_ours(outcome.cell.method)].add(outcome.as_json())
         # As it is read again: what is not finite is null there.
         made[outcome.cell] = Outcome.from_json(outcome.as_json())
         if time.monotonic() - told > _EVERY_SECONDS:
@@ -158,7 +161,7 @@ def _write_results(measured: Measured, folder: Path) -> None:
         "stopping": measured.stopping["curves"],
     }
     for part in PARTS:
-        head = {**measured.provenance, "code": fingerprint(part)}
+        head = {**measured.provenance, "code": _code(part)}
         if part == "batch":
             head["measured"] = measured.batch["measured"]
         if part == "stopping":
@@ -166,8 +169,15 @@ def _write_results(measured: Measured, folder: Path) -> None:
         write_json(folder / f"{part}.json", head, rows[part])
 
 
+def _code(part: str) -> str | Mapping[str, str]:
+    if part == "runs":
+        return {whose: fingerprint(f"runs of {whose}") for whose in ("ours", "peers")}
+    return fingerprint(part)
+
+
 def _progress(part: str, kind: str = "all") -> Progress:
-    return Progress(_PROGRESS / f"{part}-{kind}.jsonl", fingerprint=fingerprint(part))
+    name = f"{part}-{kind}".replace(" ", "-")
+    return Progress(_PROGRESS / f"{name}.jsonl", fingerprint=fingerprint(part))
 
 
 def _say(what: str) -> None:

@@ -28,16 +28,18 @@ ROOT = Path(__file__).parent.parent
 # What each part depends on, below the root. After a change there it is measured anew; how it is put on a page
 # (`section.py`) is no part of it.
 _TASKS = ("benchmarks/tasks", "benchmarks/results/tuned.json")
-_OURS = ("lightning_automations", "benchmarks/configurations", "example_configs")
+_OURS = ("lightning_automations", "benchmarks/configurations", "example_configs", "benchmarks/methods/ours.py")
 _METHODS = (
-    "benchmarks/methods",
+    *(f"benchmarks/methods/{name}.py" for name in ("__init__", "method", "plain", "clipping", "rates", "optimizers")),
     "benchmarks/job.py",
     "benchmarks/running.py",
     "benchmarks/tables.py",
     "benchmarks/workers.py",
 )
+_RUNS = (*_TASKS, *_METHODS, "benchmarks/scenarios.py", "benchmarks/outcome.py")
 _CODE = {
-    "runs": (*_OURS, *_TASKS, *_METHODS, "benchmarks/scenarios.py", "benchmarks/outcome.py"),
+    "runs of peers": _RUNS,
+    "runs of ours": (*_RUNS, *_OURS),
     "stopping": (
         # rules are replayed when the page is written
         *(f"benchmarks/stopping/{name}.py" for name in ("jobs", "recording", "curve")),
@@ -48,7 +50,8 @@ _CODE = {
     "batch": (*_OURS, *_TASKS, *_METHODS, "benchmarks/batch"),
     "overhead": (*_OURS, "benchmarks/overhead"),
 }
-PARTS = tuple(_CODE)
+PARTS = ("runs", "stopping", "batch", "overhead")
+"""Of the results, each in a file of its own."""
 _PACKAGES = (
     "torch", "lightning", "numpy", "scipy", "scikit-learn", "scikit-image", "zclip", "autoclip", "timm",
     "pytorch_optimizer", "transformers", "schedulefree", "prodigyopt", "momo-opt", "keras", "accelerate",
@@ -95,7 +98,7 @@ def fingerprint(part: str) -> str:
     """Of all that a part depends on, installed versions included.
 
     Args:
-        part: ``runs``, ``stopping``, ``batch`` or ``overhead``.
+        part: ``runs of peers``, ``runs of ours``, ``stopping``, ``batch`` or ``overhead``.
     """
     digest = hashlib.sha256(json.dumps(versions()).encode())
     for path in sorted(file for name in _CODE[part] for file in _files(ROOT / name)):

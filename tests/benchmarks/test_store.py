@@ -49,7 +49,7 @@ def test_rows_of_other_code_are_not_mixed_in(tmp_path: Path) -> None:
 
 def test_each_part_has_the_fingerprint_of_its_own_code() -> None:
     """The same code has the same one, in any process; curves need not be recorded anew when a clipper changes."""
-    parts = ("runs", "stopping", "batch", "overhead")
+    parts = ("runs of peers", "runs of ours", "stopping", "batch", "overhead")
     assert [fingerprint(part) for part in parts] == [fingerprint(part) for part in parts]
     assert len({fingerprint(part) for part in parts}) == len(parts)
 
@@ -65,6 +65,16 @@ def test_the_fingerprint_changes_with_the_code(tmp_path: Path, monkeypatch: pyte
     assert fingerprint("stopping") == before
     (folder / "jobs.py").write_text("two")
     assert fingerprint("stopping") != before
+
+
+def test_a_change_of_ours_does_not_cost_the_runs_of_the_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those take an hour and do not depend on it."""
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    (tmp_path / "lightning_automations").mkdir()
+    before = {part: fingerprint(part) for part in ("runs of peers", "runs of ours")}
+    (tmp_path / "lightning_automations" / "brain.py").write_text("better")
+    assert fingerprint("runs of peers") == before["runs of peers"]
+    assert fingerprint("runs of ours") != before["runs of ours"]
 
 
 def test_provenance_names_versions_and_machine_but_not_whose_it_is() -> None:
