@@ -16,6 +16,7 @@ __all__ = ["Job", "Observer"]
 
 CLIPPED_BELOW = 1 - 1e-4
 """A norm below this share of what it was counts as clipped; float32 rounds less than that."""
+LOST_VALIDATIONS = 5
 
 
 class Job(LightningModule):
@@ -60,9 +61,10 @@ class Job(LightningModule):
 
 
 class Observer(Callback):
-    """Counts clipped and skipped steps, and ends the run when its samples are used up.
+    """Counts clipped and skipped steps, and ends the run when its samples are used up or its weights are lost.
 
-    The gradient's norm is taken as backward leaves it, and again when the step is over.
+    Weights count as lost when they were not finite at five validations in a row, a quarter of the run: time enough for
+    a method that puts them back. The gradient's norm is taken as backward leaves it, and again when the step is over.
 
     Args:
         sample_budget: Training samples that the run may see, those of retries included.
@@ -73,6 +75,13 @@ class Observer(Callback):
         self._before: list[Tensor] = []
         self._after: list[Tensor | None] = []
         self._norm = torch.tensor(0.0)
+        self._lost_validations = 0
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        lost = not get_total_norm(list(pl_module.parameters())).isfinite()
+        self._lost_validations = self._lost_validations + 1 if lost else 0
+        if self._lost_validations == LOST_VALIDATIONS:
+            trainer.should_stop = True
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._norm = get_total_norm(_gradients(pl_module))

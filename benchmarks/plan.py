@@ -52,8 +52,9 @@ class Plan:
 
 
 def competes(method: Method, scenario: Scenario) -> bool:
-    """Whether a method takes part in a study to which the scenario belongs."""
-    return any(scenario.family in _FAMILIES[study] for study in method.studies)
+    """Whether a method takes part in a study to which the scenario belongs, and in this scenario of it."""
+    in_study = any(scenario.family in _FAMILIES[study] for study in method.studies)
+    return in_study and (method.scenarios is None or scenario.name in method.scenarios)
 
 
 def _chosen(name: str, names: Sequence[str] | None) -> bool:

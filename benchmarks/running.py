@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
 import lightning_automations
 from benchmarks.job import Job, Observer
@@ -19,7 +20,7 @@ from benchmarks.methods import method_named
 from benchmarks.methods.method import Method, RunSetup, users_optimizer
 from benchmarks.outcome import Cell, Outcome
 from benchmarks.scenarios import Scenario, scenario_named
-from benchmarks.tasks import task_named
+from benchmarks.tasks import Task, task_named
 from benchmarks.tasks.judging import judged
 from benchmarks.tuning import tuned
 from lightning_automations.callbacks.base import AutomationCallback
@@ -28,6 +29,8 @@ __all__ = ["VALIDATIONS", "run", "run_setup"]
 
 VALIDATIONS = 20
 """Of each run, evenly spread."""
+SAMPLES_AT_ONCE = 128
+"""Of validation and test data; a larger batch is slower, for it does not fit into the processor's cache."""
 
 
 def run(cell: Cell) -> Outcome:
@@ -41,10 +44,10 @@ def run(cell: Cell) -> Outcome:
     """
     scenario, method = scenario_named(cell.scenario), method_named(cell.method)
     setup = run_setup(cell, scenario)
+    start_loss = _start_loss(cell.task, cell.seed)
     seed_everything(cell.seed, verbose=False)
     factors = scenario.loss_factors(steps=setup.steps, seed=cell.seed)
     job = Job(setup, method, factors)
-    _, start_loss = judged(setup.task, job.network, setup.task.splits().test)
     observer = Observer(sample_budget=setup.steps * setup.task.batch_size)
     outcome = Outcome(cell=cell, score=None, test_loss=None, start_loss=start_loss)
     callbacks: list[Callback] = []
@@ -54,7 +57,8 @@ def run(cell: Cell) -> Outcome:
         callbacks = method.callbacks(setup)
         with _errors_kept(errors):
             _fit(job, method, [*callbacks, observer], seed=cell.seed)
-        score, test_loss = judged(setup.task, job.network, setup.task.splits().test)
+        test = setup.task.splits().test
+        score, test_loss = judged(setup.task, job.network, test, samples_at_once=SAMPLES_AT_ONCE)
         outcome = replace(outcome, score=score, test_loss=test_loss, steps=job.trainer.global_step)
     except ImportError:
         raise  # a package that is not installed is no failure of its method
@@ -107,11 +111,20 @@ def _fit(job: Job, method: Method, callbacks: list[Callback], *, seed: int) -> N
         default_root_dir=os.devnull,
         **method.trainer,
     )
-    trainer.fit(job, setup.task.training_loader(seed=seed), _one_batch(setup.task.splits().validation))
+    trainer.fit(job, setup.task.training_loader(seed=seed), _validation_loader(setup.task))
 
 
-def _one_batch(data: TensorDataset) -> DataLoader[tuple[torch.Tensor, ...]]:
-    return DataLoader(data, batch_size=len(data))
+def _validation_loader(task: Task) -> DataLoader[tuple[torch.Tensor, ...]]:
+    return DataLoader(task.splits().validation, batch_size=SAMPLES_AT_ONCE)
+
+
+@cache
+def _start_loss(task: str, seed: int) -> float:
+    """On the test data before the first step: the same for every method, since all start from the same weights."""
+    chosen = task_named(task)
+    torch.manual_seed(seed)
+    _, loss = judged(chosen, chosen.network(), chosen.splits().test, samples_at_once=SAMPLES_AT_ONCE)
+    return loss
 
 
 def _changes(callbacks: list[Callback]) -> dict[str, int]:

@@ -79,6 +79,7 @@ class Method:
         schedule: Lightning's configuration of a learning-rate scheduler, or None.
         trainer: Further arguments of the trainer.
         optimizers: The user's optimizers for which it can be used or stand in.
+        scenarios: Names of those of its studies' scenarios that it meets; None: all.
     """
 
     name: str
@@ -89,3 +90,4 @@ class Method:
     schedule: Callable[[Optimizer, RunSetup], Mapping[str, Any] | None] = _no_schedule
     trainer: Mapping[str, Any] = field(default_factory=dict)
     optimizers: frozenset[str] = frozenset({"adamw", "sgd"})
+    scenarios: frozenset[str] | None = None

@@ -48,9 +48,9 @@ class Effort:
     """
 
     step_ms: tuple[int, ...] = (2, 20, 100)
-    pairs: int = 12
+    pairs: int = 8
     pair_seconds: float = 2.0
-    rounds: int = 5
+    rounds: int = 3
     direct_seconds: float = 2.0
     split_seconds: float = 1.0
     small_steps: int = 200
@@ -75,7 +75,7 @@ def measure(*, quick: bool = False, full: bool = False) -> dict[str, Any]:
 
     Args:
         quick: Under 25 seconds, without steps of 100 ms: shows that everything works.
-        full: Under 12 minutes, memory after 100,000 steps included. Neither: under 6 minutes, memory after 10,000.
+        full: Under 12 minutes, memory after 100,000 steps included. Neither: under 5 minutes, memory after 10,000.
 
     Returns:
         JSON-able; ``section`` makes a report of it. Times in microseconds per training step.

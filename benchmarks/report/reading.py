@@ -20,7 +20,8 @@ HOW_TO_READ = """\
 A run is one method on one task with one optimizer in one scenario with one seed. It **succeeds** when it ends without
 an error and with finite results, its score on the test data is at most the task's margin below that of the best tuned
 clean run, and it saw no more training samples than a plain run does: rollbacks and retries are paid from the same
-budget. The margin is fixed per task and listed at the end. Automations and schedulers see training and validation data;
+budget. A run whose weights were not finite at five validations in a row, a quarter of the run, is ended there and has
+failed. The margin is fixed per task and listed at the end. Automations and schedulers see training and validation data;
 success is judged on a third set.
 
 **Rescued** are runs that succeed where plain Lightning fails in the same task, optimizer, scenario and seed. **Harmed**

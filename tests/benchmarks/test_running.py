@@ -62,6 +62,13 @@ def test_a_run_that_ends_non_finite_is_a_failure() -> None:
     assert judge([outcome], references())[0].failure is Failure.NOT_FINITE
 
 
+def test_a_run_whose_weights_are_lost_is_ended_a_quarter_of_the_run_later() -> None:
+    """Not at once: a method may put them back. One that skips the step is not lost."""
+    struck, plain = 80, run(replace(CELL, scenario="one NaN"))
+    assert struck + 40 < plain.steps < 200
+    assert run(replace(CELL, scenario="one NaN", method="clip 1.0, skip")).steps == 200
+
+
 def test_clipped_and_skipped_steps_are_counted_whoever_clips() -> None:
     """From the gradients themselves, so that peers and ours are counted alike."""
     lightning = run(replace(CELL, scenario="NaN and spikes", method="clip 1.0"))
