@@ -42,7 +42,7 @@ format: .venv/.dev ## let ruff format and mend what it can
 bench-quick: .venv/.bench ## the scoreboard at a glance: two tasks, four scenarios, every method (about 3 minutes)
 	$(BIN)/python -m benchmarks quick $(ARGS)
 
-bench: .venv/.bench ## the whole scoreboard with one seed a cell (about an hour on 2 cores)
+bench: .venv/.bench ## the whole scoreboard with one seed a cell (about 40 minutes on 2 cores)
 	$(BIN)/python -m benchmarks run $(ARGS)
 
 bench-full: .venv/.bench ## the scoreboard with all seeds: hours; goes on where it was cut off, writes benchmarks/RESULTS.md
