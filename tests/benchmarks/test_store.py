@@ -70,11 +70,15 @@ def test_the_fingerprint_changes_with_the_code(tmp_path: Path, monkeypatch: pyte
 def test_a_change_of_ours_does_not_cost_the_runs_of_the_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those take an hour and do not depend on it."""
     monkeypatch.setattr(store, "ROOT", tmp_path)
-    (tmp_path / "lightning_automations").mkdir()
+    for folder in ("lightning_automations", "benchmarks/methods"):
+        (tmp_path / folder).mkdir(parents=True)
     before = {part: fingerprint(part) for part in ("runs of peers", "runs of ours")}
     (tmp_path / "lightning_automations" / "brain.py").write_text("better")
+    (tmp_path / "benchmarks" / "methods" / "ours.py").write_text("more of it")
     assert fingerprint("runs of peers") == before["runs of peers"]
     assert fingerprint("runs of ours") != before["runs of ours"]
+    (tmp_path / "benchmarks" / "methods" / "another_peer.py").write_text("a rival")
+    assert fingerprint("runs of peers") != before["runs of peers"]
 
 
 def test_provenance_names_versions_and_machine_but_not_whose_it_is() -> None:
