@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-import statistics
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback
 
+from benchmarks.overhead.clipping import clipping_alone
 from benchmarks.overhead.direct import SMALL, direct, empty_callback_seconds, plain_run, split
 from benchmarks.overhead.entry_points import Border, border, uncounted
-from benchmarks.overhead.intervals import median_interval
 from benchmarks.overhead.memory import memory_after
+from benchmarks.overhead.pairs import alternating_pairs
 from benchmarks.overhead.reads import counted_reads
 from benchmarks.overhead.workload import AUTOMATIONS, PLAIN_CLIP, Window, Workload, automations, calibrated, train
 
@@ -45,6 +45,9 @@ class Effort:
         split_seconds: The same, for each automation alone.
         small_steps: Steps of the runs of a small network, for which the length of a step does not matter.
         memory_after: Steps after which memory is measured.
+        clipping_tensors: Numbers of parameter tensors for which clipping alone is measured.
+        clipping_pairs: Alternating pairs of its runs.
+        clipping_seconds: Of each of these runs.
     """
 
     step_ms: tuple[int, ...] = (2, 20, 100)
@@ -55,6 +58,9 @@ class Effort:
     split_seconds: float = 1.0
     small_steps: int = 200
     memory_after: tuple[int, ...] = (1_000, 10_000)
+    clipping_tensors: tuple[int, ...] = (10, 100, 1_000)
+    clipping_pairs: int = 6
+    clipping_seconds: float = 0.5
 
 
 QUICK = Effort(
@@ -66,8 +72,11 @@ QUICK = Effort(
     split_seconds=0.2,
     small_steps=50,
     memory_after=(300, 1_000),
+    clipping_tensors=(10,),
+    clipping_pairs=2,
+    clipping_seconds=0.1,
 )
-FULL = Effort(pairs=20, rounds=7, memory_after=(1_000, 10_000, 100_000))
+FULL = Effort(pairs=20, rounds=7, memory_after=(1_000, 10_000, 100_000), clipping_pairs=20)
 
 
 def measure(*, quick: bool = False, full: bool = False) -> dict[str, Any]:
@@ -109,6 +118,9 @@ def _measured(effort: Effort) -> dict[str, Any]:
         "steps": steps,
         "split": {"step_ms": BAR_STEP_MS, **parts},
         "memory": memory_after(effort.memory_after),
+        "clipping": clipping_alone(
+            effort.clipping_tensors, pairs=effort.clipping_pairs, seconds=effort.clipping_seconds
+        ),
         "border": {
             "entries": sorted(map(str, at.entries)),
             "left_out": sorted(map(str, at.left_out)),
@@ -129,22 +141,11 @@ def _of_one_length(
         "parameter_tensors": workload.parameter_tensors,
         **figures,
         "counted_steps": effort.rounds * counted_steps,
-        "pairs": _pairs(workload, pairs=effort.pairs, steps=_window_steps(effort.pair_seconds, seconds)),
+        "pairs": alternating_pairs(
+            workload, automations, pairs=effort.pairs, steps=_window_steps(effort.pair_seconds, seconds)
+        ),
         "reads": _reads(replace(workload, width=SMALL.width), steps=effort.small_steps),
     }
-
-
-def _pairs(workload: Workload, *, pairs: int, steps: int) -> dict[str, Any]:
-    """How many times as long a step takes with ours; who comes first alternates."""
-    plain, ratios = [], []
-    for pair in range(pairs):
-        taken = {}
-        for with_ours in (False, True) if pair % 2 == 0 else (True, False):
-            callbacks, clip = (automations(), None) if with_ours else ([], PLAIN_CLIP)
-            taken[with_ours] = train(workload, callbacks, Window(steps), clip=clip)
-        plain.append(taken[False])
-        ratios.append(taken[True] / taken[False])
-    return {**asdict(median_interval(ratios)), "plain_us": 1e6 * statistics.median(plain), "ratios": ratios}
 
 
 def reads_per_step(callbacks: Sequence[Callback], workload: Workload, *, steps: int) -> dict[str, float]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from benchmarks.overhead.clipping import clipping_table
+
 __all__ = ["BAR_PERCENT", "bar_percent", "section"]
 
 BAR_PERCENT = 1.0
@@ -35,6 +37,7 @@ def section(measured: Mapping[str, Any]) -> str:
         _reads_sentence(measured),
         _memory_table(measured["memory"]),
         _memory_sentence(measured["memory"]),
+        *_clipping(measured.get("clipping", ())),
         *_uncounted_warning(measured["border"]["uncounted"]),
     ]
     return "\n\n".join(parts) + "\n"
@@ -153,6 +156,17 @@ def _memory_sentence(rows: Sequence[Mapping[str, Any]]) -> str:
         "20 readings up to that step, in one run of a model of two parameters with a validation every 100 steps. "
         f"After {last['steps']:,} steps it is {growth}."
     )
+
+
+def _clipping(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    head, *lines = clipping_table(rows)
+    told = (
+        f"`AdaptiveGradientClipping` alone, in place of Lightning's clipping at 1.0 under the same optimizer, in "
+        f"{rows[0]['count']} alternating pairs of runs of a network so small that a step is little but bookkeeping:"
+    )
+    return [told, _table(head, lines)]
 
 
 def _uncounted_warning(names: Sequence[str]) -> list[str]:

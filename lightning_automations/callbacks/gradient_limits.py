@@ -10,11 +10,12 @@ from torch.optim import Optimizer
 
 from lightning_automations.core.errors import ConfigError, Problem
 from lightning_automations.lightning_internals import unscales_by_itself
-from lightning_automations.probes.gradient_norm import sharded
+from lightning_automations.probes.gradient_norm import shardings
 
 __all__ = ["other_clippings", "refuse_optimizers", "refuse_sharding"]
 
-SHARDING_STRATEGIES = frozenset({"DeepSpeedStrategy", "FSDPStrategy", "ModelParallelStrategy", "XLAFSDPStrategy"})
+SHARDING_STRATEGIES = frozenset({"DeepSpeedStrategy", "FSDPStrategy", "XLAFSDPStrategy"})
+"""Under ``ModelParallelStrategy`` (FSDP2, tensor parallelism) parameters are ``DTensor``, whose norms add up."""
 
 
 def refuse_sharding(strategy: Strategy, *, automation: str) -> None:
@@ -24,11 +25,17 @@ def refuse_sharding(strategy: Strategy, *, automation: str) -> None:
         ConfigError: If it is one, of either Lightning package.
     """
     if SHARDING_STRATEGIES & {kind.__name__ for kind in type(strategy).__mro__}:
-        raise ConfigError([_sharding(automation, got=type(strategy).__name__)])
+        problem = Problem(
+            path=automation,
+            expected="whole gradients, or DTensors, in every process",
+            got=type(strategy).__name__,
+            hint="Use ModelParallelStrategy, or disable the automation and use the clipping of the strategy.",
+        )
+        raise ConfigError([problem])
 
 
 def refuse_optimizers(optimizers: Iterable[Optimizer], *, scaled: bool, automation: str) -> None:
-    """Refuse optimizers whose gradients are not whole, or still scaled, before their step.
+    """Refuse optimizers whose gradients cannot be added up, or are still scaled, before their step.
 
     Args:
         optimizers: The optimizers of the fit.
@@ -40,8 +47,15 @@ def refuse_optimizers(optimizers: Iterable[Optimizer], *, scaled: bool, automati
     """
     for optimizer in optimizers:
         kind = type(optimizer).__name__
-        if sharded(parameter for group in optimizer.param_groups for parameter in group["params"]):
-            raise ConfigError([_sharding(automation, got=f"{kind} over DTensor parameters")])
+        meshes = shardings(parameter for group in optimizer.param_groups for parameter in group["params"])
+        if len(meshes) > 1:
+            problem = Problem(
+                path=automation,
+                expected="parameters of one optimizer that are all whole, or all sharded over the same device mesh",
+                got=f"{kind} over both kinds" if None in meshes else f"{kind} over {len(meshes)} device meshes",
+                hint="Disable the automation, or shard the whole module (fully_shard on the module itself).",
+            )
+            raise ConfigError([problem])
         if scaled and unscales_by_itself(optimizer):
             problem = Problem(
                 path=automation,
@@ -62,12 +76,3 @@ def other_clippings(trainer: Trainer, module: LightningModule) -> list[str]:
     if owner.__module__.partition(".")[0] not in ("lightning", "pytorch_lightning"):
         found.append(f"the module's {hook} acts after it, on what it left")
     return found
-
-
-def _sharding(automation: str, *, got: str) -> Problem:
-    return Problem(
-        path=automation,
-        expected="whole gradients in every process",
-        got=got,
-        hint="Disable the automation and use the clipping of the strategy.",
-    )

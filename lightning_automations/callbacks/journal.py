@@ -34,7 +34,7 @@ class Journal:
         """Append one event.
 
         Args:
-            event: ``start``, ``adjustment``, ``retired``, ``note`` or ``end``.
+            event: ``start``, ``adjustment``, ``outlier``, ``retired``, ``note`` or ``end``.
             automation: Name of the automation.
             details: JSON-able values.
         """

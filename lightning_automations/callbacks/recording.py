@@ -67,6 +67,10 @@ class Recorder:
             log.info("%s: %s", self._name, message)
         self._write(trainer, "note", message=message)
 
+    def outlier(self, trainer: Trainer, **details: Any) -> None:
+        """A far outlier among the readings: for the journal alone, since a faulty run has many."""
+        self._write(trainer, "outlier", **details)
+
     def end(self, trainer: Trainer, *, adjustments: int, retired: bool, summary: str) -> None:
         """The last line: what the automation did and what it leaves."""
         made = f"{adjustments} adjustment(s)" + (" (dry run)" if self._settings.dry_run else "")

@@ -50,6 +50,10 @@ class FitSession:
             if automation is not source:
                 automation.receive(trainer, event)
 
+    def bring_back(self, trainer: Trainer, *, source: AutomationCallback) -> bool:
+        """Ask the other automations to bring a lost run back, and say whether one does."""
+        return any(item.bring_back(trainer) for item in self.automations if item is not source and item.active)
+
     def leave(self) -> None:
         """One automation has ended; after the last of them, give back what was put in place for the fit."""
         if not any(automation.awake for automation in self.automations):

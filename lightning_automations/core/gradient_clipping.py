@@ -1,30 +1,29 @@
-"""At which norm gradients are clipped: the settings and the decision."""
+"""At which norm gradients are clipped: the decision."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
-
-from annotated_types import Ge, Gt, Lt
-from typing_extensions import Self, TypedDict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median, median_low
+from typing import Any
 
 from lightning_automations.core.decision import Adjustment, Reason
-from lightning_automations.core.errors import ConfigError, Problem
-from lightning_automations.core.gradient_level import ENOUGH_NORMS, LevelState
-from lightning_automations.core.settings import AutomationSettings
+from lightning_automations.core.gradient_clipping_settings import GradientClippingSettings
+from lightning_automations.core.gradient_level import ENOUGH_NORMS, TAIL, LevelState
 from lightning_automations.core.state import dumped, restored
+from lightning_automations.core.statistics import finite, quantile
 
-__all__ = ["GradientClippingBrain", "GradientClippingFallback", "GradientClippingSettings"]
+__all__ = ["GradientClippingBrain", "Limit", "Window"]
 
-PositiveNorm = Annotated[float, Gt(0), Lt(math.inf)]
-
-THRESHOLD_SPREADS = 3.0
-"""The threshold lies this many spreads above the usual level, on the logarithm."""
+NEAREST_START = math.log(3)
+FARTHEST_START = math.log(30)
+"""Before there are enough norms the threshold lies between 3 and 30 times the median of those that there are."""
+SMALL = math.log(10)
+"""A level that lies this far below ``initial_threshold`` may be that of a loss that weighs little for a while."""
 ROOM_BELOW = 10.0
 """``min_threshold`` that is not written lies no higher than the usual level over this."""
-ROOM_ABOVE = 3.0
+ROOM_ABOVE = 10.0
 """``max_threshold`` that is not written lies no lower than the first usual level times this."""
 BLIND = 10.0
 """From this many times the usual level on, a threshold protects from nothing."""
@@ -32,131 +31,122 @@ LARGEST_LOGARITHM = 700.0
 """Beyond it the exponential is no float."""
 
 
-class GradientClippingFallback(TypedDict, total=False):
-    """What holds once the automation has retired; ``threshold`` is 1.0 where it is not written."""
-
-    threshold: PositiveNorm
-
-
-@dataclass(frozen=True, kw_only=True)
-class GradientClippingSettings(AutomationSettings):
-    """Settings of ``AdaptiveGradientClipping``.
+@dataclass(frozen=True)
+class Limit:
+    """What is left of a gradient, by its norm.
 
     Args:
-        initial_threshold: Largest norm until enough norms have been seen, above 0. Not written, it is brought inside
-            the bounds; written, it moves a bound that is not.
-        min_threshold: Smallest threshold, above 0. See below.
-        max_threshold: Largest threshold, above 0, at least ``min_threshold``. See below.
-        adjustment_factor: Largest relative change of the threshold at one decision, above 1. The first threshold of a
-            history and a confirmed change of level are followed at once.
-        monitoring_frequency: Optimizer steps between decisions, 1 or more.
-        gradient_history_size: Norms that the statistics are taken over, 2 or more.
-        method: The rule that makes a threshold of the norms. ``median_mad``: median plus three median absolute
-            deviations of the logarithm of the norms before clipping.
-        skip_nonfinite: ``exact`` skips a step with NaN or infinity in its gradients, at the cost of one read of one
-            flag a step; ``zero`` sets such gradients to zero without a read, where momentum and weight decay still
-            act; ``off`` (or false, as YAML reads it) does neither.
-        max_adjustments: Counted changes before it retires. A change counts when the threshold leaves the last counted
-            one by more than ``adjustment_factor``.
-        fallback: ``threshold``, the constant largest norm once retired, above 0.
-        enabled, on_error, dry_run, journal: As in ``AutomationSettings``.
-
-    The bounds are absolute norms where they are written, and are held whatever the unit of the loss; a run whose usual
-    norm lies outside of them is told so once. Where they are not written they are those of a loss in an ordinary unit
-    and make room for another: the upper one is at least three times the usual norm at the first decision, the lower one
-    at most a tenth of the usual norm now. The room upward is fixed once, because a run that blows up raises its usual
-    norm: it is at most thirty times the very first norm, which no learning rate has touched. A change of the loss that
-    raises the norms for good is then clipped at the upper bound. A resumed run keeps to the bounds written now.
-
-    Raises:
-        ConfigError: If a value has the wrong type, is out of its range, ``min_threshold`` is above
-            ``max_threshold``, or a written ``initial_threshold`` is outside of a written bound.
-
-    Example:
-        >>> GradientClippingSettings(max_threshold=5.0).fallback
-        {'threshold': 1.0}
+        threshold: Largest norm.
+        usual: What is left of a far outlier, at most the threshold.
+        far: From how many times the threshold on a norm is a far outlier.
     """
 
-    automation: ClassVar[str] = "AdaptiveGradientClipping"
-    ordered: ClassVar[tuple[tuple[str, str], ...]] = (("min_threshold", "max_threshold"),)
+    threshold: float
+    usual: float
+    far: float = 3.0
 
-    initial_threshold: PositiveNorm = 1.0
-    min_threshold: PositiveNorm = 0.1
-    max_threshold: PositiveNorm = 10.0
-    adjustment_factor: Annotated[float, Gt(1), Lt(math.inf)] = 1.2
-    monitoring_frequency: Annotated[int, Ge(1)] = 10
-    gradient_history_size: Annotated[int, Ge(2)] = 100
-    method: Literal["median_mad"] = "median_mad"
-    skip_nonfinite: Literal["exact", "zero", "off", False] = "exact"
-    max_adjustments: Annotated[int, Ge(0)] | None = 100
-    fallback: GradientClippingFallback = field(default_factory=lambda: GradientClippingFallback(threshold=1.0))
+    def left_of(self, norm: float) -> float:
+        """The norm after clipping: that of before, the threshold, or the usual one.
+
+        Args:
+            norm: Finite, before clipping.
+        """
+        if norm <= self.threshold:
+            return norm
+        return self.threshold if norm <= self.far * self.threshold else self.usual
+
+    def is_far(self, norm: float) -> bool:
+        """Whether a norm is a far outlier."""
+        return norm > self.far * self.threshold
+
+
+@dataclass(frozen=True)
+class Window:
+    """The steps between two decisions.
+
+    Args:
+        norm: Median of the finite norms before clipping; NaN where there is none.
+        norm_after: Likewise, after it.
+        clipped_share: Share of all steps whose norm was above the threshold, 0 to 1.
+    """
+
+    norm: float = math.nan
+    norm_after: float = math.nan
+    clipped_share: float = 0.0
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
-        """As for all settings; a written initial threshold and a written bound must not contradict each other."""
-        settings = super().from_mapping(values)
-        problems = [*settings._written_apart(cls.names_written(values))]
-        if problems:
-            raise ConfigError(problem.under(cls.automation) for problem in problems)
-        return settings
-
-    def _written_apart(self, written: Collection[str]) -> Iterable[Problem]:
-        low, initial, high = self.min_threshold, self.initial_threshold, self.max_threshold
-        for bound, holds in (("min_threshold", low <= initial), ("max_threshold", initial <= high)):
-            if not holds and {"initial_threshold", bound} <= set(written):
-                yield Problem(
-                    path="initial_threshold",
-                    expected=f"a norm from min_threshold ({low}) to max_threshold ({high})",
-                    got=str(initial),
-                    hint=f"Change initial_threshold, or leave {bound} out: then it makes room.",
-                )
-
-    @property
-    def fallback_threshold(self) -> float:
-        """The largest norm once the automation has retired."""
-        return self.fallback.get("threshold", 1.0)
+    def of(cls, norms: Sequence[float], limit: Limit) -> Window:
+        """The window of these norms before clipping, one or more, under the limit that held for them."""
+        usable = finite(norms)
+        if not usable:
+            return cls()
+        return cls(
+            norm=median(usable),
+            norm_after=median(map(limit.left_of, usable)),
+            clipped_share=sum(norm > limit.threshold for norm in usable) / len(norms),
+        )
 
 
 class GradientClippingBrain:
     """Derives a threshold from the norms of unclipped gradients, for each optimizer apart.
 
-    The threshold lies three spreads above the usual level: median and median absolute deviation of the logarithm of the
-    last ``gradient_history_size`` norms, which a few outliers do not move. Until there are that many, the spread counts
-    as 0.3 at most. The threshold was fixed before the norm that it is
-    applied to was seen, so no outlier lifts its own limit. Until 8 norms are known ``initial_threshold`` holds; then
-    the first threshold is taken as it is, and from there on it drifts by ``adjustment_factor`` a decision at most. It
-    stays where it is while the history asks for one within a spread of it: a hundred norms do not say it more exactly
-    (measured: without this the noise of a steady run makes 100 counted changes in 11,000 steps).
-    Eight norms in a row beyond the band on the same side are no outliers but a new level: the old history is dropped
-    and the threshold follows at once.
+    Usual is the median of the last ``gradient_history_size`` norms, and the threshold lies, on the logarithm, three
+    times as far above it as their 0.9 quantile does. Less than a tenth of outliers does not move it, and a long tail of
+    ordinary norms does not run into it. It was fixed before the norm that it is applied to was seen, so no outlier
+    lifts its own limit.
+
+    Until 8 norms are known ``initial_threshold`` holds, brought to between 3 and 30 times the median of those that are
+    unless it is written. Then the first threshold is taken as it is, and from there on it drifts by
+    ``adjustment_factor`` a decision at most. Eight norms in a row beyond the band of ordinary ones on the same side are
+    no outliers but a new level: the old history is dropped, and a lower level is followed at once.
+
+    A higher one is followed at once as far as ``initial_threshold`` where the old one was less than a tenth of that:
+    such a loss weighed little for a while, and its norms come back to what they should be. Else the threshold goes to
+    the old usual norm and is let up from there, by ``adjustment_factor`` for each ``gradient_history_size`` steps, as
+    long as the new usual norm is higher: a loss that weighs ten times as much from one step on is a learning rate ten
+    times too high for SGD, and for Adam until its second moments have caught up.
 
     Args:
         settings: The settings.
         written: Names of the settings that the user wrote. A bound that is written is an absolute norm.
 
-    Every adjustment carries ``usual_norm``, ``spread`` and ``norms``: the threshold that is followed at once is
-    ``usual_norm * exp(3 * spread)`` inside the bounds, and drift goes towards it.
+    Every adjustment carries ``usual_norm``, ``upper_norm`` (the 0.9 quantile) and ``norms``: the threshold that is
+    followed at once is ``usual_norm * (upper_norm / usual_norm) ** 3``, at least 1.5 times ``usual_norm`` and at most
+    ten times (three times until 60 norms are known), inside the bounds; drift goes towards it.
     """
 
     def __init__(self, settings: GradientClippingSettings, *, written: Collection[str] = ()) -> None:
         self.settings = settings
         self._low_written, self._high_written = "min_threshold" in written, "max_threshold" in written
+        self._start_written = "initial_threshold" in written
         self._low, self._high, initial = settings.min_threshold, settings.max_threshold, settings.initial_threshold
-        if "initial_threshold" in written:
+        if self._start_written:
             # What is written holds: a bound that is not written gives way.
             self._low = self._low if self._low_written else min(self._low, initial)
             self._high = self._high if self._high_written else max(self._high, initial)
         self._initial = min(max(initial, self._low), self._high)
         self._levels: dict[int, LevelState] = {}
 
-    def threshold(self, optimizer: int = 0) -> float:
-        """The largest norm that holds now for the optimizer of this index."""
-        return self._level(optimizer).threshold
-
-    def usual(self, optimizer: int = 0) -> float:
-        """The norm that far outliers are brought to: the usual one, or the threshold where that is lower or all."""
+    def limit(self, optimizer: int = 0) -> Limit:
+        """What holds now for the gradients of the optimizer of this index."""
         level = self._level(optimizer)
-        return level.threshold if level.centre is None else min(math.exp(level.centre), level.threshold)
+        centre = level.centre
+        if centre is None and level.norms:
+            centre = median_low(level.norms)
+        if centre is None:  # nothing is known that a norm could be far from
+            return Limit(threshold=level.threshold, usual=level.threshold, far=math.inf)
+        return Limit(threshold=level.threshold, usual=min(math.exp(centre), level.threshold))
+
+    def quartiles(self, optimizer: int = 0) -> tuple[float, float]:
+        """First and third quartile of the norms in the history; NaN while there are too few for a threshold."""
+        norms = sorted(self._level(optimizer).norms)
+        if len(norms) < self._enough():
+            return math.nan, math.nan
+        return math.exp(quantile(norms, 0.25)), math.exp(quantile(norms, 0.75))
+
+    def begins(self) -> bool:
+        """Whether an optimizer has made so few steps that each norm should be taken up at once."""
+        return any(level.steps < self._enough() for level in self._levels.values())
 
     def observe(
         self, *, step: int, epoch: int, norms: Sequence[float], optimizer: int = 0, parameter: str = "threshold"
@@ -175,12 +165,14 @@ class GradientClippingBrain:
             smaller moves, which are made all the same.
         """
         level = self._level(optimizer)
+        level.steps = min(level.steps + len(norms), self._enough())
         for norm in norms:
             if 0 < norm < math.inf:
                 level.see(math.log(norm), size=self.settings.gradient_history_size)
         if len(level.norms) < self._enough():
+            self._set_start(level)
             return None
-        self._set_threshold(level)
+        self._set_threshold(level, norms=len(norms))
         old = level.counted
         if abs(math.log(level.threshold / old)) <= math.log(self.settings.adjustment_factor):
             return None
@@ -213,7 +205,7 @@ class GradientClippingBrain:
     def start_anew(self) -> None:
         """Drop all histories; thresholds stay until enough norms are known again."""
         for level in self._levels.values():
-            level.norms, level.beyond, level.centre = (), (), None
+            level.norms, level.beyond, level.centre, level.steps, level.placed = (), (), None, 0, False
 
     def state_dict(self) -> dict[str, Any]:
         """The state of each optimizer under its index, as text."""
@@ -223,7 +215,7 @@ class GradientClippingBrain:
         """Take up the state that ``state_dict`` gave; bounds written now hold from the first step on."""
         self._levels = {int(index): restored(LevelState, values) for index, values in state.items()}
         for level in self._levels.values():
-            if level.first_centre is None:
+            if level.first_centre is None and self._start_written:
                 level.threshold = level.counted = self._initial
             if self._low_written:
                 level.threshold = max(level.threshold, self._low)
@@ -238,17 +230,37 @@ class GradientClippingBrain:
     def _enough(self) -> int:
         return min(ENOUGH_NORMS, self.settings.gradient_history_size)
 
-    def _set_threshold(self, level: LevelState) -> None:
-        followed_at_once = level.centre is None
-        centre, spread, first_centre = level.measure(size=self.settings.gradient_history_size)
-        wanted = centre + THRESHOLD_SPREADS * spread
-        if not followed_at_once:
-            reach, now = math.log(self.settings.adjustment_factor), math.log(level.threshold)
-            if abs(wanted - now) <= spread:
-                wanted = now
-            wanted = min(max(wanted, now - reach), now + reach)
+    def _set_start(self, level: LevelState) -> None:
+        """The threshold of a run that has only begun; after a new start the one that was there stays."""
+        if self._start_written or level.first_centre is not None or not level.norms:
+            return
+        centre = median_low(level.norms)
+        near = min(max(math.log(self._initial), centre + NEAREST_START), centre + FARTHEST_START)
+        low = self._low if self._low_written else 0.0
+        high = self._high if self._high_written else math.inf
+        level.threshold = min(max(math.exp(min(near, LARGEST_LOGARITHM)), low), high)
+
+    def _set_threshold(self, level: LevelState, *, norms: int) -> None:
+        is_new = level.centre is None
+        centre, first_centre = level.measure()
+        wanted = self._reached(level, centre + level.above, is_new=is_new, norms=norms)
         low, high = self._bounds(centre, first_centre)
         level.threshold = min(max(math.exp(min(wanted, LARGEST_LOGARITHM)), low), high)
+
+    def _reached(self, level: LevelState, wanted: float, *, is_new: bool, norms: int) -> float:
+        """How far the threshold comes on its way to the wanted one, as logarithms."""
+        now, drift = math.log(level.threshold), math.log(self.settings.adjustment_factor)
+        if not level.placed:
+            level.placed = True
+            return wanted
+        if is_new:
+            start = math.log(self._initial)
+            return min(wanted, start if level.old_centre < start - SMALL else level.old_centre)
+        if abs(wanted - now) <= level.above / TAIL:
+            return now  # a hundred norms do not say it more exactly
+        if level.centre is not None and now < level.centre:
+            drift *= norms / self.settings.gradient_history_size
+        return min(max(wanted, now - drift), now + drift)
 
     def _bounds(self, centre: float, first_centre: float) -> tuple[float, float]:
         """The bounds; where they are not written they make room for the unit of the loss."""

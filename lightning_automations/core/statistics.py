@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-__all__ = ["finite", "mean", "median_absolute_deviation", "pushed"]
+__all__ = ["finite", "mean", "median_absolute_deviation", "pushed", "quantile"]
 
 # For normally distributed values 1.4826 x the median absolute deviation is the standard deviation.
 _NORMAL_CONSISTENCY = 1.4826
@@ -33,3 +33,16 @@ def median_absolute_deviation(values: Sequence[float]) -> float:
         return 0.0
     centre = median(values)
     return _NORMAL_CONSISTENCY * median(abs(value - centre) for value in values)
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """The value that this share of the values lies below, between two of them by the straight line.
+
+    Args:
+        ordered: Values in ascending order, one or more.
+        share: 0 to 1.
+    """
+    place = share * (len(ordered) - 1)
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])

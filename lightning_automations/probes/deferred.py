@@ -31,8 +31,13 @@ class DeferredReadings:
     def __len__(self) -> int:
         return len(self._fetched) + len(self._waiting)
 
-    def add(self, value: Tensor) -> None:
-        """Keep one reading, a tensor of one element that nobody changes in place afterwards."""
+    def add(self, value: Tensor | float) -> None:
+        """Keep one reading: a tensor of one element that nobody changes in place afterwards, or a number."""
+        if not isinstance(value, Tensor):
+            if self._waiting:
+                self.fetch()
+            self._fetched.append(value)
+            return
         value = value.detach()
         self._waiting.append(value if value.ndim == 0 else value.reshape(()))
 

@@ -1,15 +1,26 @@
-"""The gradients of one optimizer: their norm, and what can be done to them without reading anything back."""
+"""The gradients of one optimizer: their norms, and what can be done to them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import clip_grads_with_norm_
 from torch.optim import Optimizer
 
-__all__ = ["clip_to", "drop_gradients", "parameters_with_gradients", "sharded", "total_norm", "zero_gradients"]
+__all__ = [
+    "clip_on_device",
+    "drop_gradients",
+    "gradient_norms",
+    "is_sharded",
+    "parameters_with_gradients",
+    "scale_gradients",
+    "shardings",
+    "total_norm",
+    "zero_gradients",
+]
 
 
 def parameters_with_gradients(optimizer: Optimizer) -> list[Tensor]:
@@ -19,34 +30,56 @@ def parameters_with_gradients(optimizer: Optimizer) -> list[Tensor]:
     ]
 
 
-def total_norm(parameters: Iterable[Tensor]) -> Tensor:
+def gradient_norms(parameters: Sequence[Tensor]) -> Tensor:
+    """The Euclidean norm of each gradient, on the device: shape (parameters,).
+
+    A sparse gradient counts with its rows added up, as the optimizer will see it. One that is sharded over processes (a
+    ``DTensor``, as FSDP2 and tensor parallelism make them) counts whole: all processes come by here together.
+
+    Args:
+        parameters: Parameters that have gradients, one or more.
+    """
+    norms: tuple[Tensor, ...] = torch._foreach_norm([_values(parameter) for parameter in parameters])
+    try:
+        stacked = torch.stack(norms)
+    except RuntimeError:  # a model on several devices
+        stacked = torch.stack([norm.to(norms[0].device) for norm in norms])
+    return cast("Any", stacked).full_tensor() if is_sharded(stacked) else stacked
+
+
+def total_norm(norms: Tensor) -> Tensor:
     """The Euclidean norm of all gradients as one vector, on the device; infinite or NaN where one of them is.
 
-    A sparse gradient counts with its rows added up, as the optimizer will see it.
-
     Args:
-        parameters: Parameters that have gradients.
+        norms: What ``gradient_norms`` gave.
     """
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    return get_total_norm([gradient.coalesce().values() if gradient.is_sparse else gradient for gradient in gradients])
+    wide = torch.float32 if norms.dtype in (torch.float16, torch.bfloat16) else norms.dtype
+    norm: Tensor = torch.linalg.vector_norm(norms, dtype=wide)
+    return norm
 
 
-def clip_to(parameters: Sequence[Tensor], norm: Tensor, *, threshold: float, usual: float, far_outlier: float) -> None:
+def scale_gradients(parameters: Iterable[Tensor], factor: float) -> None:
+    """Multiply all gradients by a number."""
+    torch._foreach_mul_([_values(parameter) for parameter in parameters], factor)
+
+
+def clip_on_device(parameters: Sequence[Tensor], norm: Tensor, *, threshold: float, usual: float, far: float) -> None:
     """Scale gradients whose norm is above the threshold down to it, and far outliers down to the usual norm.
 
-    The choice is made on the device. A norm that is not finite leaves NaN behind, as torch's own clipping does.
+    The choice is made on the device, and nothing is read. A norm that is not finite leaves NaN behind, as torch's own
+    clipping does.
 
     Args:
         parameters: Parameters that have gradients.
-        norm: What ``total_norm`` gave for them.
+        norm: Of all of them.
         threshold: Largest norm.
         usual: What is left of a far outlier, at most the threshold.
-        far_outlier: From how many times the threshold on a norm is a far outlier.
+        far: From how many times the threshold on a norm is a far outlier.
     """
     # In units of the threshold: torch adds 1e-6 to the norm, which is no small number where the loss has a tiny unit.
     ratio = norm / threshold
     # A norm that is taken for larger by threshold / usual is scaled down to usual instead of threshold.
-    seen_as = torch.where(ratio > far_outlier, ratio * (threshold / usual), ratio)
+    seen_as = torch.where(ratio > far, ratio * (threshold / usual), ratio)
     clip_grads_with_norm_(parameters, 1.0, seen_as)
 
 
@@ -64,14 +97,26 @@ def zero_gradients(parameters: Iterable[Tensor], *, where: Tensor) -> None:
         where: A truth value of one element.
     """
     for parameter in parameters:
-        if parameter.grad is not None:
-            if parameter.grad.is_sparse:
-                parameter.grad = parameter.grad.coalesce()
-            values = parameter.grad.values() if parameter.grad.is_sparse else parameter.grad
-            values.masked_fill_(where.to(values.device), 0.0)
+        values = _values(parameter)
+        values.masked_fill_(where.to(values.device), 0.0)
 
 
-def sharded(parameters: Iterable[Tensor]) -> bool:
-    """Whether a parameter is a ``DTensor``, of which this process holds a part only."""
+def shardings(parameters: Iterable[Tensor]) -> set[Any]:
+    """The device meshes over which parameters are sharded; None for those that are whole."""
+    return {cast("Any", parameter).device_mesh if is_sharded(parameter) else None for parameter in parameters}
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether it is a ``DTensor``, of which this process may hold a part only."""
     # By name: importing torch.distributed.tensor takes a second, and some builds of torch lack it.
-    return any("DTensor" in (type(parameter).__name__, type(parameter.data).__name__) for parameter in parameters)
+    return "DTensor" in (type(tensor).__name__, type(tensor.data).__name__)
+
+
+def _values(parameter: Tensor) -> Tensor:
+    """The numbers of a gradient; those of a sparse one with its rows added up, which it then stays."""
+    gradient = cast("Tensor", parameter.grad)
+    if not gradient.is_sparse:
+        return gradient
+    if not gradient.is_coalesced():
+        gradient = parameter.grad = gradient.coalesce()
+    return gradient.values()

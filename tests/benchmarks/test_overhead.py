@@ -296,7 +296,7 @@ def measured() -> dict[str, Any]:
     """A whole measurement, of a network that is small and stays so."""
     short = Effort(
         step_ms=(20,), pairs=1, pair_seconds=0.2, rounds=1, direct_seconds=0.2, split_seconds=0.2, small_steps=10,
-        memory_after=(150, 300),
+        memory_after=(150, 300), clipping_tensors=(4,), clipping_pairs=1, clipping_seconds=0.02,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(measuring, "QUICK", short)
@@ -312,6 +312,7 @@ def test_measurement_goes_through_json_into_a_section(measured: dict[str, Any]) 
     assert f"{bar_percent(measured):.2f} %" in text
     assert "`adaptive_gradient_clipping`" in text
     assert "| 300 |" in text
+    assert "| 4 | exact, fused optimizer |" in text
     assert "Not counted" not in text
     assert measured["steps"][0]["inside_us"] > 0
     assert measured["steps"][0]["clipping_us"] > 0

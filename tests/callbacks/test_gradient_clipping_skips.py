@@ -16,7 +16,7 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_automations import AdaptiveGradientClipping
+from lightning_automations import AdaptiveGradientClipping, IntelligentLearningRateScheduler
 from lightning_automations.core.errors import ConfigError
 from tests.callbacks.helpers import Regression, journal_entries, make_trainer, train_loader, val_loader, weights
 
@@ -178,7 +178,21 @@ def test_one_flag_is_read_in_a_step_and_one_transfer_made_for_a_decision(
     counted = Reads(subject, monkeypatch)
     train(Faulty({9}), subject, counted, steps=20)
     assert counted.counts == 20 * [reads]
-    assert counted.decisions == 5 * [1]
+    # One for the norms, where the steps have not read them, and one for the parameter behind the NaN.
+    faults = 3 if skip == "off" else 1
+    assert sum(counted.decisions) == faults + (0 if reads else len(counted.decisions))
+
+
+def test_nothing_is_read_for_a_fused_optimizer_after_its_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The flag goes to the optimizer on the device, once retired too, and is taken away at the end."""
+    for settings in ({}, {"max_adjustments": 0}):
+        subject, module = clipping(**settings), Faulty({9}, make=OPTIMIZERS["adamw fused"])
+        with monkeypatch.context() as patched:
+            counted = Reads(subject, patched)
+            trainer = train(module, subject, counted, steps=20)
+        assert counted.counts == [1] + 19 * [0]
+        assert torch.isfinite(module.layer.weight).all()
+        assert not hasattr(trainer.optimizers[0], "found_inf")
 
 
 def test_once_retired_the_flag_is_all_that_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,15 +205,48 @@ def test_once_retired_the_flag_is_all_that_is_read(monkeypatch: pytest.MonkeyPat
     assert subject.values()["skipped_steps"] == 1
 
 
-@pytest.mark.parametrize("settings", [{}, {"skip_nonfinite": "zero"}, {"skip_nonfinite": "off"}, {"dry_run": True}])
-def test_a_run_of_bad_steps_is_said_once_to_look_lost(settings: dict[str, Any], tmp_path: Path) -> None:
-    """After 50 in a row, whatever is done about them, and not again later."""
+LOST = "the gradients of 20 steps in a row were not finite: the run is lost"
+
+
+def lost_notes(path: Path) -> list[str]:
+    """What the journal says about a lost run."""
+    notes = [entry for entry in journal_entries(path) if entry["event"] == "note"]
+    return [note["message"] for note in notes if "the run is lost" in note["message"]]
+
+
+@pytest.mark.parametrize("settings", [{}, {"skip_nonfinite": "zero"}, {"skip_nonfinite": "off"}])
+def test_a_run_of_bad_steps_ends_the_training(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Whatever is done about them: at once where they are counted at once, else at the next decision."""
+    subject = clipping(**settings, lost_after_steps=20, journal=str(tmp_path / "journal.jsonl"))
+    trainer = train(Faulty(range(9, 80)), subject, steps=80)
+    assert lost_notes(tmp_path / "journal.jsonl") == [f"{LOST} and stops (lost_after_steps)"]
+    assert 29 <= trainer.global_step <= 32
+
+
+@pytest.mark.parametrize("settings", [{"lost_after_steps": None}, {"dry_run": True, "lost_after_steps": 20}])
+def test_a_lost_run_goes_on_where_it_must_not_be_stopped(settings: dict[str, Any], tmp_path: Path) -> None:
+    """A dry run says what it would have done, once."""
     subject = clipping(**settings, journal=str(tmp_path / "journal.jsonl"))
-    train(Faulty(range(9, 80)), subject, steps=80)
-    notes = [entry for entry in journal_entries(tmp_path / "journal.jsonl") if entry["event"] == "note"]
-    lost = [note for note in notes if "the run looks lost" in note["message"]]
-    assert len(lost) == 1
-    assert 58 <= lost[0]["step"] <= 60
+    assert train(Faulty(range(9, 80)), subject, steps=80).global_step == 80
+    expected = [f"{LOST}; it would be stopped"] if "dry_run" in settings else []
+    assert lost_notes(tmp_path / "journal.jsonl") == expected
+
+
+def test_a_lost_run_is_left_to_an_automation_that_brings_it_back(tmp_path: Path) -> None:
+    """It is asked before the run is stopped."""
+
+    class Rescuer(IntelligentLearningRateScheduler):
+        asked = 0
+
+        def bring_back(self, trainer: pl.Trainer) -> bool:
+            self.asked += 1
+            return True
+
+    rescuer = Rescuer()
+    subject = clipping(lost_after_steps=20, journal=str(tmp_path / "journal.jsonl"))
+    trainer = train(Faulty(range(9, 40)), subject, rescuer, steps=60)
+    assert lost_notes(tmp_path / "journal.jsonl") == [f"{LOST}; another automation brings it back"]
+    assert (rescuer.asked, trainer.global_step) == (1, 60)
 
 
 def test_bad_steps_with_good_ones_between_do_not_look_lost(tmp_path: Path) -> None:

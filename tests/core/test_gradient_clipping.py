@@ -12,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_automations.core.errors import ConfigError
-from lightning_automations.core.gradient_clipping import GradientClippingBrain, GradientClippingSettings
+from lightning_automations.core.gradient_clipping import GradientClippingBrain, Limit, Window
+from lightning_automations.core.gradient_clipping_settings import GradientClippingSettings
 
+FIRST = 1.5
+"""The reach of a threshold where norms hardly vary, in usual norms."""
 BOUNDS = ("min_threshold", "max_threshold")
 NORM = st.floats(min_value=0) | st.floats(min_value=0.01, max_value=100) | st.just(math.nan)
 NORMS = st.lists(NORM, max_size=40)
@@ -40,8 +43,9 @@ def fed(subject: GradientClippingBrain, *norms: float, **place: Any) -> Any:
         ({"adjustment_factor": 1}, "adjustment_factor: expected a number above 1"),
         ({"monitoring_frequency": 0}, "monitoring_frequency: expected a whole number at least 1"),
         ({"gradient_history_size": 1}, "gradient_history_size: expected a whole number at least 2"),
-        ({"method": "zclip"}, "method: expected one of 'median_mad'"),
+        ({"method": "zclip"}, "method: expected one of 'log_quantiles'"),
         ({"skip_nonfinite": True}, "skip_nonfinite: expected one of 'exact', 'zero', 'off', False, got True"),
+        ({"lost_after_steps": 0}, "lost_after_steps: expected a whole number at least 1 or null, got 0"),
         ({"fallback": {"threshold": 0}}, "fallback.threshold: expected a number above 0"),
         ({"fallback": {"treshold": 1}}, "Did you mean 'threshold'?"),
     ],
@@ -59,37 +63,63 @@ def test_the_fallback_is_one_where_it_is_not_written() -> None:
     assert GradientClippingSettings(fallback={"threshold": 3}).fallback_threshold == 3.0
 
 
-def test_the_initial_threshold_holds_until_enough_norms_are_known() -> None:
+def test_a_written_initial_threshold_holds_until_enough_norms_are_known() -> None:
     """Seven norms are too few for a level, the eighth is enough."""
-    subject = brain()
+    subject = brain("initial_threshold")
     assert fed(subject, *[2.0] * 7) is None
-    assert subject.threshold() == 1.0
-    assert subject.usual() == 1.0
+    assert subject.limit().threshold == 1.0
+    assert subject.begins()
     assert fed(subject, 2.0) is not None
-    assert subject.threshold() == pytest.approx(2 * math.exp(0.3))
-    assert subject.usual() == pytest.approx(2.0)
+    assert subject.limit() == Limit(threshold=pytest.approx(2 * FIRST), usual=pytest.approx(2.0))
+    assert not subject.begins()
+
+
+@pytest.mark.parametrize(("norm", "threshold"), [(4.0, 12.0), (0.2, 1.0), (0.01, 0.3), (1e-6, 3e-5)])
+def test_an_initial_threshold_that_is_not_written_comes_near_the_norms(norm: float, threshold: float) -> None:
+    """Ordinary first norms are not clipped in any unit, and a spike among them is: from 3 to 30 times their median."""
+    subject = brain()
+    assert subject.limit().threshold == 1.0
+    fed(subject, norm)
+    assert subject.limit().threshold == pytest.approx(threshold)
+    assert subject.limit().usual == pytest.approx(norm)
+
+
+def test_written_bounds_hold_from_the_first_norm_on() -> None:
+    """What is near the norms is no reason to leave them."""
+    for norm, bound in ((100.0, 10.0), (1e-4, 0.1)):
+        subject = brain(*BOUNDS)
+        fed(subject, norm)
+        assert subject.limit().threshold == bound
+
+
+def test_an_outlier_among_the_first_norms_does_not_lift_the_limit() -> None:
+    """Not even as the second of two."""
+    subject = brain()
+    fed(subject, 2.0)
+    fed(subject, 2000.0)
+    assert subject.limit().threshold == pytest.approx(6.0)
 
 
 def test_a_short_history_is_enough_for_itself() -> None:
     """With a history of two, two norms make a level."""
     subject = brain(gradient_history_size=2)
     fed(subject, 2.0, 2.0)
-    assert subject.threshold() == pytest.approx(2 * math.exp(0.3))
+    assert subject.limit().threshold == pytest.approx(2 * FIRST)
 
 
 @pytest.mark.parametrize(("bounds", "held"), [({"max_threshold": 0.5}, 0.5), ({"min_threshold": 2}, 2.0), ({}, 1.0)])
 def test_an_initial_threshold_that_is_not_written_is_brought_inside_the_bounds(bounds: Any, held: float) -> None:
     """The default is no reason for an error; the bounds hold."""
-    assert brain(*bounds, **bounds).threshold() == held
+    assert brain(*bounds, **bounds).limit().threshold == held
 
 
 @pytest.mark.parametrize("initial", [50.0, 0.001])
 def test_a_written_initial_threshold_moves_a_bound_that_is_not_written(initial: float) -> None:
     """What is written holds, and the moved bound goes on to hold."""
     subject = brain("initial_threshold", initial_threshold=initial)
-    assert subject.threshold() == initial
+    assert subject.limit().threshold == initial
     fed(subject, *[initial] * 20)
-    assert 1 < subject.threshold() / initial < 2
+    assert subject.limit().threshold == pytest.approx(FIRST * initial)
 
 
 @pytest.mark.parametrize(
@@ -119,60 +149,77 @@ def test_an_adjustment_says_what_was_seen() -> None:
     assert (adjustment.step, adjustment.epoch, adjustment.parameter) == (30, 2, "threshold_1")
     assert adjustment.automation == "AdaptiveGradientClipping"
     assert adjustment.old == 1.0
-    assert adjustment.new == pytest.approx(2 * math.exp(0.3))
-    assert adjustment.evidence == {"usual_norm": pytest.approx(2.0), "spread": 0.1, "norms": 8}
+    assert adjustment.new == pytest.approx(2 * FIRST)
+    assert adjustment.evidence == {"usual_norm": pytest.approx(2.0), "upper_norm": pytest.approx(2.0), "norms": 8}
 
 
 def test_the_evidence_is_what_the_threshold_is_made_of() -> None:
     """A reader computes a threshold that was followed at once from the numbers beside it."""
     adjustment = fed(brain(), *[2.0, 2.5] * 4)
-    evidence = adjustment.evidence
-    assert 0.1 < evidence["spread"] < 0.3
-    assert adjustment.new == pytest.approx(evidence["usual_norm"] * math.exp(3 * evidence["spread"]))
+    usual, upper = adjustment.evidence["usual_norm"], adjustment.evidence["upper_norm"]
+    assert (usual, upper) == (pytest.approx(2.0), pytest.approx(2.5))
+    assert adjustment.new == pytest.approx(usual * (upper / usual) ** 3)
 
 
 @pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
-def test_a_spread_made_of_few_norms_does_not_lift_the_threshold_out_of_reach(unit: float) -> None:
+def test_a_tail_made_of_few_norms_does_not_lift_the_threshold_out_of_reach(unit: float) -> None:
     """Norms that fall a hundredfold in eight steps scatter widely; the first threshold stays near the usual one."""
     subject = brain()
     fed(subject, *[unit * 10.0 ** (-place / 4) for place in range(8)])
-    assert subject.threshold() == pytest.approx(math.exp(0.9) * subject.usual())
+    assert subject.limit().threshold == pytest.approx(3 * subject.limit().usual)
 
 
-def test_a_full_history_says_how_widely_norms_scatter() -> None:
-    """Where norms scatter by nature the threshold drifts up to three real spreads."""
+def test_a_full_history_says_how_far_above_the_usual_norm_ordinary_ones_lie() -> None:
+    """Where norms scatter by nature the threshold drifts to where hardly any lies, and no farther."""
     subject, source = brain(), random.Random(0)
     for _ in range(60):
         fed(subject, *[source.lognormvariate(0, 0.6) for _ in range(10)])
-    assert subject.threshold() / subject.usual() > math.exp(3 * 0.4)
+    assert math.exp(3 * 0.5) < subject.limit().threshold / subject.limit().usual < 10 * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("kind", ["even", "normal", "heavy"])
+def test_ordinary_norms_are_hardly_ever_above_the_threshold(kind: str) -> None:
+    """Less than one in a hundred, whatever their distribution; heavy: like Student's t with 5 degrees of freedom."""
+    subject, source = brain(), random.Random(1)
+    draw = {
+        "even": lambda: math.exp(source.uniform(-1, 1)),
+        "normal": lambda: source.lognormvariate(0, 0.5),
+        "heavy": lambda: math.exp(0.3 * source.gauss(0, 1) / math.sqrt(source.gammavariate(2.5, 2) / 5)),
+    }[kind]
+    above = 0
+    for _ in range(1000):
+        norms = [draw() for _ in range(10)]
+        above += sum(norm > subject.limit().threshold for norm in norms)
+        fed(subject, *norms)
+    assert above < 100
 
 
 def test_outliers_among_ordinary_norms_do_not_move_the_threshold() -> None:
-    """One norm in ten a thousand times too large leaves the threshold where it was."""
+    """One norm in twelve a thousand times too large leaves the threshold where it was."""
     subject = brain()
     fed(subject, *[2.0] * 50)
-    before = subject.threshold()
+    before = subject.limit().threshold
     for _ in range(10):
-        fed(subject, *[2.0] * 9, 2000.0)
-    assert subject.threshold() == before
+        fed(subject, *[2.0] * 11, 2000.0)
+    assert subject.limit().threshold == before
 
 
 def test_the_threshold_drifts_by_the_adjustment_factor_at_most() -> None:
     """A level that moves inside the band is followed step by step."""
     subject = brain(gradient_history_size=8)
     fed(subject, *[1.0] * 8)
-    before = subject.threshold()
+    before = subject.limit().threshold
     fed(subject, *[1.4] * 8)
-    assert subject.threshold() == pytest.approx(1.2 * before)
+    assert subject.limit().threshold == pytest.approx(1.2 * before)
 
 
-def test_a_threshold_within_a_spread_of_the_wanted_one_stays() -> None:
+def test_a_threshold_near_the_wanted_one_stays() -> None:
     """A hundred norms do not say where the threshold belongs more exactly than that."""
     subject = brain(gradient_history_size=8)
     fed(subject, *[1.0] * 8)
-    before = subject.threshold()
+    before = subject.limit().threshold
     fed(subject, *[1.1] * 8)
-    assert subject.threshold() == before
+    assert subject.limit().threshold == before
 
 
 @pytest.mark.parametrize("spread", [0.1, 0.3, 0.5])
@@ -183,26 +230,59 @@ def test_the_noise_of_a_steady_run_does_not_use_up_the_budget(spread: float) -> 
     assert sum(fed(subject, *norms) is not None for norms in windows) < 50
 
 
-@pytest.mark.parametrize(("level", "side"), [(6.0, 1), (0.125, -1)])
-def test_eight_norms_beyond_the_band_are_a_new_level(level: float, side: int) -> None:
-    """Seven in a row leave the threshold in reach of its drift; with the eighth it follows at once, up and down."""
+@pytest.mark.parametrize("level", [0.5, 0.125, 1e-3])
+def test_eight_norms_below_the_band_are_a_new_level(level: float) -> None:
+    """Seven in a row leave the threshold in reach of its drift; with the eighth it follows at once."""
     subject = brain()
-    fed(subject, *[1.0] * 50)
-    before = subject.threshold()
+    fed(subject, *[2.0] * 50)
+    before = subject.limit().threshold
     fed(subject, *[level] * 7)
-    assert abs(math.log(subject.threshold() / before)) <= math.log(1.2) + 1e-12
+    assert abs(math.log(subject.limit().threshold / before)) <= math.log(1.2) + 1e-12
     fed(subject, level)
-    assert subject.threshold() == pytest.approx(level * math.exp(0.3))
-    assert math.copysign(1, subject.threshold() - before) == side
+    assert subject.limit().threshold == pytest.approx(level * FIRST)
+
+
+def test_a_level_that_comes_back_from_little_is_followed_at_once() -> None:
+    """A loss that weighed a hundredth at first: norms that return to an ordinary size are not held back."""
+    subject = brain()
+    fed(subject, *[0.004] * 50)
+    fed(subject, *[0.4] * 8)
+    assert subject.limit().threshold == pytest.approx(0.4 * FIRST)
+
+
+@pytest.mark.parametrize("usual", [0.4, 40.0])
+def test_a_level_that_rises_from_an_ordinary_one_is_let_up_slowly(usual: float) -> None:
+    """A loss that weighs ten times as much from now on is a rate ten times too high: 1.2 times in a hundred norms."""
+    subject = brain()
+    fed(subject, *[usual] * 50)
+    fed(subject, *[10 * usual] * 8)
+    seen = [subject.limit().threshold]
+    for _ in range(200):
+        fed(subject, *[10 * usual] * 10)
+        seen.append(subject.limit().threshold)
+    assert seen[0] == pytest.approx(usual)
+    assert seen[10] == pytest.approx(1.2 * usual)
+    assert seen[40] == pytest.approx(1.2**4 * usual)
+    assert seen[-1] > 9.9 * usual
+
+
+def test_a_trend_inside_the_history_does_not_hide_a_new_level() -> None:
+    """Norms that fell fiftyfold make a wide tail; ten times the usual norm is beyond the band all the same."""
+    subject = brain()
+    for place in range(10):
+        fed(subject, *[0.5 * 50 ** (-(10 * place + step) / 100) for step in range(10)])
+    assert subject.limit().threshold <= 1.2 * 10 * subject.limit().usual
+    fed(subject, *[0.9] * 8)
+    assert subject.limit().threshold == pytest.approx(1.0)
 
 
 def test_outliers_on_both_sides_are_no_new_level() -> None:
     """Norms beyond the band that change sides do not add up."""
     subject = brain()
     fed(subject, *[1.0] * 50)
-    before = subject.threshold()
+    before = subject.limit().threshold
     fed(subject, *[8.0] * 7, 0.1, *[8.0] * 7, 1.0, *[0.1] * 7)
-    assert subject.threshold() < 1.3 * before
+    assert subject.limit().threshold <= 1.2 * before
 
 
 def test_norms_without_a_logarithm_leave_no_trace() -> None:
@@ -218,7 +298,7 @@ def test_written_bounds_hold_whatever_the_unit_of_the_loss(level: float, bound: 
     """Who writes a bound means that norm."""
     subject = brain(*BOUNDS)
     fed(subject, *[level] * 20)
-    assert subject.threshold() == pytest.approx(bound)
+    assert subject.limit().threshold == pytest.approx(bound)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +326,7 @@ def test_bounds_that_are_not_written_make_room_for_the_unit_of_the_loss(level: f
     """The threshold lies above the usual norm and near it in any unit."""
     subject = brain()
     fed(subject, *[level] * 20)
-    assert 1 < subject.threshold() / level < 2
+    assert subject.limit().threshold == pytest.approx(FIRST * level)
 
 
 def test_the_room_upward_is_that_of_the_first_level() -> None:
@@ -254,16 +334,16 @@ def test_the_room_upward_is_that_of_the_first_level() -> None:
     subject = brain()
     for exponent in range(12):
         fed(subject, *[10.0**exponent] * 10)
-    assert subject.threshold() == pytest.approx(10.0)
+    assert subject.limit().threshold == pytest.approx(10.0)
 
 
 def test_a_run_that_has_blown_up_before_its_first_level_is_held_by_its_first_norm() -> None:
-    """The first norm is that of the initial weights: thirty times it is the room, whatever the next seven say."""
+    """The first norm is that of the initial weights: a hundred times it is the room, whatever the next seven say."""
     subject = brain()
     fed(subject, *[4.0 * 100.0**place for place in range(10)])
-    assert subject.threshold() == pytest.approx(120.0)
+    assert subject.limit().threshold == pytest.approx(400.0)
     assert subject.bounds_problem() == (
-        "the usual gradient norm is above max_threshold (120, as it is not written): most steps are clipped"
+        "the usual gradient norm is above max_threshold (400, as it is not written): most steps are clipped"
     )
 
 
@@ -271,39 +351,39 @@ def test_the_first_norm_counts_from_before_a_history_that_is_shorter_than_a_peri
     """It is remembered once it has left the history, and not asked for again after a new start."""
     subject = brain(gradient_history_size=8)
     fed(subject, 4.0, *[4e6] * 20)
-    assert subject.threshold() == pytest.approx(120.0)
+    assert subject.limit().threshold == pytest.approx(400.0)
     subject.start_anew()
     fed(subject, *[4e6] * 20)
-    assert subject.threshold() == pytest.approx(120.0)
+    assert subject.limit().threshold == pytest.approx(400.0)
 
 
 def test_bounds_and_initial_threshold_written_for_a_resumed_run_hold_at_once() -> None:
     """What the checkpoint says gives way to the settings given now; the next decision reports it."""
     first = brain()
-    fed(first, *[6.0] * 20)
+    fed(first, *[4.0] * 20)
     saved = first.state_dict()
     for name, bound in (("max_threshold", 2.0), ("min_threshold", 9.9)):
         resumed = brain(name, **{name: bound})
         resumed.load_state_dict(saved)
-        assert resumed.threshold() == bound
-        assert resumed.usual() <= bound
-        adjustment = fed(resumed, 6.0)
-        assert (adjustment.old, adjustment.new) == (first.threshold(), bound)
+        assert resumed.limit().threshold == bound
+        assert resumed.limit().usual <= bound
+        adjustment = fed(resumed, 4.0)
+        assert (adjustment.old, adjustment.new) == (first.limit().threshold, bound)
     early = brain()
     fed(early, 6.0)
     resumed = brain("initial_threshold", initial_threshold=50.0)
     resumed.load_state_dict(early.state_dict())
-    assert resumed.threshold() == 50.0
+    assert resumed.limit().threshold == 50.0
 
 
 def test_only_a_threshold_that_left_the_counted_one_is_an_adjustment() -> None:
     """Small moves are made in silence; their sum is counted once it is large."""
     subject = brain(gradient_history_size=8)
     counted = fed(subject, *[1.0] * 8)
-    assert fed(subject, *[1.15] * 8) is None
-    moved = subject.threshold()
+    assert fed(subject, *[1.3] * 8) is None
+    moved = subject.limit().threshold
     assert moved > counted.new
-    late = fed(subject, *[1.35] * 8)
+    late = fed(subject, *[1.6] * 8)
     assert late.old == counted.new
     assert late.new > 1.2 * counted.new
 
@@ -312,21 +392,20 @@ def test_after_a_new_start_the_threshold_stays_until_enough_norms_are_known() ->
     """Another meaning of the loss: the old norms say nothing about it, and the next level is followed at once."""
     subject = brain()
     fed(subject, *[4.0] * 20)
-    before = subject.threshold()
+    before = subject.limit().threshold
     subject.start_anew()
     fed(subject, *[0.5] * 7)
-    assert subject.threshold() == before
-    assert subject.usual() == before
+    assert subject.limit().threshold == before
     fed(subject, 0.5)
-    assert subject.threshold() == pytest.approx(0.5 * math.exp(0.3))
+    assert subject.limit().threshold == pytest.approx(0.5 * FIRST)
 
 
 def test_optimizers_are_judged_apart() -> None:
     """What one optimizer's gradients do is nothing to the other."""
     subject = brain()
     fed(subject, *[4.0] * 20, optimizer=1)
-    assert subject.threshold(0) == 1.0
-    assert subject.threshold(1) > 4.0
+    assert subject.limit(0).threshold == 1.0
+    assert subject.limit(1).threshold > 4.0
 
 
 @given(windows=WINDOWS, written=st.sets(st.sampled_from(BOUNDS)))
@@ -335,8 +414,8 @@ def test_the_threshold_is_always_a_positive_number_and_within_written_bounds(win
     subject = brain(*written)
     for optimizer, norms in windows:
         fed(subject, *norms, optimizer=optimizer)
-        threshold = subject.threshold(optimizer)
-        assert 0 < subject.usual(optimizer) <= threshold < math.inf
+        threshold = subject.limit(optimizer).threshold
+        assert 0 < subject.limit(optimizer).usual <= threshold < math.inf
         assert "min_threshold" not in written or threshold >= 0.1
         assert "max_threshold" not in written or threshold <= 10
 
@@ -363,3 +442,33 @@ def test_the_history_is_bounded(windows: Any, size: int) -> None:
     for state in subject.state_dict().values():
         assert len(state["norms"]) <= size
         assert len(state["beyond"]) < 8
+
+
+@pytest.mark.parametrize(("norm", "left"), [(0.0, 0.0), (2.0, 2.0), (5.0, 2.0), (6.0, 2.0), (6.5, 0.5), (1e300, 0.5)])
+def test_what_a_limit_leaves_of_a_norm(norm: float, left: float) -> None:
+    """All below the threshold, the threshold above it, the usual norm of a far outlier."""
+    limit = Limit(threshold=2.0, usual=0.5)
+    assert limit.left_of(norm) == left
+    assert limit.is_far(norm) == (left == 0.5)
+
+
+def test_a_window_says_what_was_done_to_its_steps() -> None:
+    """Medians of the finite norms before and after; the share is one of all steps."""
+    limit = Limit(threshold=2.0, usual=0.5)
+    assert Window.of([1.0, 3.0, 3.5, math.nan], limit) == Window(norm=3.0, norm_after=2.0, clipped_share=0.5)
+    assert math.isnan(Window.of([math.inf], limit).norm)
+
+
+def test_quartiles_are_those_of_the_history() -> None:
+    """On the logarithm, as everything about norms; unknown while there are too few."""
+    subject = brain()
+    assert all(map(math.isnan, subject.quartiles()))
+    fed(subject, *[1.0, 2.0, 4.0, 8.0, 16.0] * 2)
+    assert subject.quartiles() == (pytest.approx(2.0), pytest.approx(8.0))
+
+
+def test_an_optimizer_that_makes_no_steps_is_no_beginning() -> None:
+    """Nor one whose gradients are all zero: it would have every other one decide at each step for ever."""
+    subject = brain()
+    fed(subject, *[0.0] * 8)
+    assert not subject.begins()
