@@ -19,6 +19,8 @@ __all__ = ["GradientClippingBrain", "Limit", "Window"]
 NEAREST_START = math.log(3)
 FARTHEST_START = math.log(30)
 """Before there are enough norms the threshold lies between 3 and 30 times the median of those that there are."""
+LARGE_RISE = math.log(3)
+"""A level that rises by more than this is not followed at once."""
 SMALL = math.log(10)
 """A level that lies this far below ``initial_threshold`` may be that of a loss that weighs little for a while."""
 ROOM_BELOW = 10.0
@@ -98,13 +100,14 @@ class GradientClippingBrain:
     Until 8 norms are known ``initial_threshold`` holds, brought to between 3 and 30 times the median of those that are
     unless it is written. Then the first threshold is taken as it is, and from there on it drifts by
     ``adjustment_factor`` a decision at most. Eight norms in a row beyond the band of ordinary ones on the same side are
-    no outliers but a new level: the old history is dropped, and a lower level is followed at once.
+    no outliers but a new level: the old history is dropped, and a level that is lower, or up to three times as high, is
+    followed at once.
 
-    A higher one is followed at once as far as ``initial_threshold`` where the old one was less than a tenth of that:
-    such a loss weighed little for a while, and its norms come back to what they should be. Else the threshold goes to
-    the old usual norm and is let up from there, by ``adjustment_factor`` for each ``gradient_history_size`` steps, as
-    long as the new usual norm is higher: a loss that weighs ten times as much from one step on is a learning rate ten
-    times too high for SGD, and for Adam until its second moments have caught up.
+    A level that is still higher is followed at once as far as ``initial_threshold`` where the old one was less than a
+    tenth of that: such a loss weighed little for a while, and its norms come back to what they should be. Else the
+    threshold goes to the old usual norm and is let up from there, by ``adjustment_factor`` for each
+    ``gradient_history_size`` steps, as long as the new usual norm is higher: a loss that weighs ten times as much from
+    one step on is a learning rate ten times too high for SGD, and for Adam until its second moments have caught up.
 
     Args:
         settings: The settings.
@@ -243,22 +246,31 @@ class GradientClippingBrain:
     def _set_threshold(self, level: LevelState, *, norms: int) -> None:
         is_new = level.centre is None
         centre, first_centre = level.measure()
-        wanted = self._reached(level, centre + level.above, is_new=is_new, norms=norms)
+        wanted = centre + level.above
+        if not level.placed:
+            level.placed = True
+        elif is_new:
+            wanted = self._after_new_level(level, wanted, centre)
+        else:
+            wanted = self._drifted(level, wanted, centre, norms=norms)
         low, high = self._bounds(centre, first_centre)
         level.threshold = min(max(math.exp(min(wanted, LARGEST_LOGARITHM)), low), high)
 
-    def _reached(self, level: LevelState, wanted: float, *, is_new: bool, norms: int) -> float:
+    def _after_new_level(self, level: LevelState, wanted: float, centre: float) -> float:
+        """How far the threshold follows a new level at once, as logarithms."""
+        if centre - level.old_centre <= LARGE_RISE:
+            return wanted
+        start = math.log(self._initial)
+        if level.old_centre < start - SMALL:
+            return min(wanted, start)
+        return min(wanted, level.old_centre, math.log(level.threshold))
+
+    def _drifted(self, level: LevelState, wanted: float, centre: float, *, norms: int) -> float:
         """How far the threshold comes on its way to the wanted one, as logarithms."""
         now, drift = math.log(level.threshold), math.log(self.settings.adjustment_factor)
-        if not level.placed:
-            level.placed = True
-            return wanted
-        if is_new:
-            start = math.log(self._initial)
-            return min(wanted, start if level.old_centre < start - SMALL else level.old_centre)
         if abs(wanted - now) <= level.above / TAIL:
             return now  # a hundred norms do not say it more exactly
-        if level.centre is not None and now < level.centre:
+        if now < centre:
             drift *= norms / self.settings.gradient_history_size
         return min(max(wanted, now - drift), now + drift)
 

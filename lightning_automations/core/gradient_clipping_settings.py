@@ -35,8 +35,8 @@ class GradientClippingSettings(AutomationSettings):
         min_threshold: Smallest threshold, above 0. See below.
         max_threshold: Largest threshold, above 0, at least ``min_threshold``. See below.
         adjustment_factor: Largest relative change of the threshold at one decision, above 1. The first threshold of a
-            history and a confirmed fall of the level are followed at once; where the level has risen above the
-            threshold, this is the largest change in ``gradient_history_size`` steps.
+            history and a confirmed change of the level are followed at once; where the level has risen more than
+            threefold, this is the largest change in ``gradient_history_size`` steps.
         monitoring_frequency: Optimizer steps between decisions, 1 or more.
         gradient_history_size: Norms that the statistics are taken over, 2 or more.
         method: The rule that makes a threshold of the norms before clipping. ``log_quantiles``: on the logarithm, three

@@ -230,8 +230,8 @@ def test_the_noise_of_a_steady_run_does_not_use_up_the_budget(spread: float) -> 
     assert sum(fed(subject, *norms) is not None for norms in windows) < 50
 
 
-@pytest.mark.parametrize("level", [0.5, 0.125, 1e-3])
-def test_eight_norms_below_the_band_are_a_new_level(level: float) -> None:
+@pytest.mark.parametrize("level", [5.5, 0.5, 0.125, 1e-3])
+def test_eight_norms_beyond_the_band_are_a_new_level(level: float) -> None:
     """Seven in a row leave the threshold in reach of its drift; with the eighth it follows at once."""
     subject = brain()
     fed(subject, *[2.0] * 50)
@@ -264,6 +264,15 @@ def test_a_level_that_rises_from_an_ordinary_one_is_let_up_slowly(usual: float) 
     assert seen[10] == pytest.approx(1.2 * usual)
     assert seen[40] == pytest.approx(1.2**4 * usual)
     assert seen[-1] > 9.9 * usual
+
+
+def test_a_run_that_blows_up_in_stages_is_held_where_the_first_one_began() -> None:
+    """Each stage is a new level above the last; none of them lifts the threshold."""
+    subject = brain()
+    fed(subject, *[0.4] * 50)
+    for stage in range(1, 6):
+        fed(subject, *[0.4 * 10**stage] * 10)
+    assert subject.limit().threshold == pytest.approx(0.4)
 
 
 def test_a_trend_inside_the_history_does_not_hide_a_new_level() -> None:
@@ -330,11 +339,12 @@ def test_bounds_that_are_not_written_make_room_for_the_unit_of_the_loss(level: f
 
 
 def test_the_room_upward_is_that_of_the_first_level() -> None:
-    """A run whose norms grow and grow is held at the upper bound, written or not."""
-    subject = brain()
-    for exponent in range(12):
-        fed(subject, *[10.0**exponent] * 10)
-    assert subject.limit().threshold == pytest.approx(10.0)
+    """A run whose norms grow and grow, slowly enough to be followed, is held at the upper bound, written or not."""
+    for written in ((), BOUNDS):
+        subject = brain(*written)
+        for window in range(120):
+            fed(subject, *[1.1**window] * 10)
+        assert subject.limit().threshold == pytest.approx(10.0)
 
 
 def test_a_run_that_has_blown_up_before_its_first_level_is_held_by_its_first_norm() -> None:
