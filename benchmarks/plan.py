@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.methods import METHODS
 from benchmarks.methods.method import Method, Study
+from benchmarks.methods.plain import NOISE, PLAIN
 from benchmarks.outcome import Cell
 from benchmarks.scenarios import SCENARIOS, Family, Scenario
 from benchmarks.tasks import TASKS
@@ -27,12 +28,14 @@ class Plan:
     Args:
         name: Of the command that measures it.
         seeds: One run a cell for each.
+        clipping_seeds: More of them for methods that only clip, whose differences are small, and plain Lightning.
         tasks: Names of tasks; None: all.
         scenarios: Names of scenarios; None: all.
     """
 
     name: str
     seeds: tuple[int, ...]
+    clipping_seeds: tuple[int, ...] = ()
     tasks: tuple[str, ...] | None = None
     scenarios: tuple[str, ...] | None = None
 
@@ -40,7 +43,7 @@ class Plan:
         """All runs, seed after seed, so that a measurement that was cut off is a whole one of fewer seeds."""
         return [
             Cell(task=task.name, optimizer=optimizer, scenario=scenario.name, method=method.name, seed=seed)
-            for seed in self.seeds
+            for seed in (*self.seeds, *self.clipping_seeds)
             for task in TASKS
             if _chosen(task.name, self.tasks)
             for optimizer in task.optimizers
@@ -48,6 +51,7 @@ class Plan:
             if _chosen(scenario.name, self.scenarios)
             for method in METHODS
             if competes(method, scenario) and optimizer in method.optimizers
+            if seed in self.seeds or _of_clipping_alone(method, scenario)
         ]
 
 
@@ -55,6 +59,11 @@ def competes(method: Method, scenario: Scenario) -> bool:
     """Whether a method takes part in a study to which the scenario belongs, and in this scenario of it."""
     in_study = any(scenario.family in _FAMILIES[study] for study in method.studies)
     return in_study and (method.scenarios is None or scenario.name in method.scenarios)
+
+
+def _of_clipping_alone(method: Method, scenario: Scenario) -> bool:
+    in_study = method.studies == {Study.CLIPPING} or method in (PLAIN, NOISE)
+    return in_study and scenario.family in _FAMILIES[Study.CLIPPING]
 
 
 def _chosen(name: str, names: Sequence[str] | None) -> bool:
@@ -68,4 +77,4 @@ QUICK = Plan(
     scenarios=("clean", "rate x10", "random spikes", "one NaN"),
 )
 BENCH = Plan(name="run", seeds=(0,))
-FULL = Plan(name="full", seeds=(0, 1, 2))
+FULL = Plan(name="full", seeds=(0, 1, 2), clipping_seeds=(3, 4))

@@ -6,7 +6,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from benchmarks.outcome import Outcome
 from benchmarks.report.text import DASH, STUDY_TITLES, figure, share_text
-from benchmarks.scoring import CONTROL, GROUPS, PLAIN, MemoryRun, References, Run, compare, headline, judge, select
+from benchmarks.scoring import (
+    CONTROL,
+    GROUPS,
+    PLAIN,
+    MemoryRun,
+    References,
+    Run,
+    compare,
+    headline,
+    judge,
+    of_study,
+    select,
+)
 
 __all__ = ["quick_table"]
 
@@ -32,7 +44,12 @@ def quick_table(
         Plain text.
     """
     runs = judge(outcomes, references)
-    lines = [line for study in STUDY_TITLES if study in studies for line in _study(study, runs, studies[study])]
+    lines = [
+        line
+        for study in STUDY_TITLES
+        if study in studies
+        for line in _study(study, of_study(study, runs), studies[study])
+    ]
     methods = [method for method in studies.get("together", ()) if method != CONTROL]
     lines.append("Headline: clean runs, faults and rates within the bounds, all tasks")
     lines += [

@@ -23,6 +23,7 @@ from benchmarks.scoring import (
     Share,
     compare,
     is_ours,
+    of_study,
     optimizers_of,
     ours_with_defaults,
     select,
@@ -113,7 +114,7 @@ def rate_plot(path: Path, runs: Sequence[Run], methods: Sequence[str]) -> bool:
         Whether there was anything to plot.
     """
     shown = [method for method in methods if method != CONTROL]
-    found = sensitivities(select(runs, methods=shown))
+    found = sensitivities(select(of_study("rate", runs), methods=shown))
     if not found:
         return False
     columns = min(4, len(found))

@@ -16,6 +16,7 @@ from benchmarks.scoring import (
     interventions,
     is_ours,
     matrix,
+    of_study,
     optimizers_of,
     relative_seconds,
     select,
@@ -38,7 +39,7 @@ def study_section(study: str, runs: Sequence[Run], methods: Sequence[str], *, he
     """
     shown = [method for method in methods if method != CONTROL]
     scenarios = [group.includes for group in GROUPS[study]]
-    chosen = select(runs, methods=shown, held_out=held_out)
+    chosen = select(of_study(study, runs), methods=shown, held_out=held_out)
     here = [run for run in chosen if any(includes(run.scenario) for includes in scenarios)]
     if not here:
         return "No runs."

@@ -1,7 +1,17 @@
 """Figures from outcomes: success, rescue and harm, sensitivity, the headline, false alarms, and where we lose."""
 
 from benchmarks.scoring.control import Difference, same_as_plain
-from benchmarks.scoring.groups import CONTROL, GROUPS, NOISE, Group, is_ours, optimizers_of, ours_with_defaults, select
+from benchmarks.scoring.groups import (
+    CONTROL,
+    GROUPS,
+    NOISE,
+    Group,
+    is_ours,
+    of_study,
+    optimizers_of,
+    ours_with_defaults,
+    select,
+)
 from benchmarks.scoring.headline import HARM_BAR, OVERHEAD_BAR_PERCENT, SUCCESS_BAR, Headline, MemoryRun, headline
 from benchmarks.scoring.interventions import Interventions, failures, interventions, relative_seconds
 from benchmarks.scoring.judging import Failure, Reference, References, Run, judge
@@ -41,6 +51,7 @@ __all__ = [
     "judge",
     "losses",
     "matrix",
+    "of_study",
     "only_shared",
     "optimizers_of",
     "ours_with_defaults",

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from benchmarks.scenarios import Family, Scenario
 from benchmarks.scoring.judging import Run
 
-__all__ = ["CONTROL", "GROUPS", "NOISE", "Group", "is_ours", "optimizers_of", "ours_with_defaults", "select"]
+__all__ = [
+    "CONTROL",
+    "GROUPS",
+    "NOISE",
+    "Group",
+    "is_ours",
+    "of_study",
+    "optimizers_of",
+    "ours_with_defaults",
+    "select",
+]
 
 OURS = "ours,"
 """How the names of our own configurations begin."""
@@ -53,6 +63,13 @@ GROUPS: dict[str, tuple[Group, ...]] = {
     "together": (CLEAN, FINITE, NON_FINITE, RATES_WITHIN, RATES_BEYOND),
 }
 """By the name of the study."""
+
+
+def of_study(study: str, runs: Iterable[Run]) -> list[Run]:
+    """The runs of the seeds of which a study is whole: of some seeds only clipping is measured."""
+    listed = list(runs)
+    whole = {run.outcome.cell.seed for run in listed if run.scenario.family is Family.RATE}
+    return listed if study == "clipping" or not whole else [run for run in listed if run.outcome.cell.seed in whole]
 
 
 def is_ours(method: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
+from benchmarks.scoring.groups import of_study
 from benchmarks.scoring.judging import Run
 from benchmarks.scoring.pairs import PLAIN, Comparison, Share, compared, share
 
@@ -56,7 +57,7 @@ def headline(runs: Iterable[Run], methods: Sequence[str], *, extra: Sequence[Mem
         methods: Plain Lightning and the configurations of ours.
         extra: Runs with batches that may not fit memory.
     """
-    within = [run for run in runs if run.scenario.within_bounds]
+    within = [run for run in of_study("together", runs) if run.scenario.within_bounds]
     return [_headline(within, method, extra) for method in methods]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.scoring.groups import GROUPS, NOISE, is_ours, optimizers_of, ours_with_defaults, select
+from benchmarks.scoring.groups import GROUPS, NOISE, is_ours, of_study, optimizers_of, ours_with_defaults, select
 from benchmarks.scoring.judging import Run
 from benchmarks.scoring.pairs import PLAIN, Comparison, Share, compare, only_shared, share
 from benchmarks.scoring.sensitivity import Sensitivity, sensitivities
@@ -94,7 +94,9 @@ def losses(runs: Iterable[Run], studies: Mapping[str, Sequence[str]]) -> list[Lo
         for study, methods in studies.items()
         for ours in ours_with_defaults(methods)
         for held_out in (False, True)
-        for loss in _Search(study, ours, select(listed, methods=methods, held_out=held_out), held_out=held_out).all()
+        for loss in _Search(
+            study, ours, select(of_study(study, listed), methods=methods, held_out=held_out), held_out=held_out
+        ).all()
     ]
     told = [loss for number, loss in enumerate(found) if not any(_tells(other, loss) for other in found[:number])]
     return sorted(told, key=lambda loss: (-loss.gap, loss.study, loss.place, loss.measure, loss.ours))

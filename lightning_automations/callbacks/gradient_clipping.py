@@ -87,6 +87,8 @@ class AdaptiveGradientClipping(AutomationCallback):
     settings: GradientClippingSettings
     effective_settings: GradientClippingSettings
     brain: GradientClippingBrain
+    _names: dict[int, str]
+    """Of the parameters, by their ``id``."""
 
     def make_brain(self, settings: GradientClippingSettings) -> GradientClippingBrain:
         return GradientClippingBrain(settings, written=self._written)
@@ -105,7 +107,7 @@ class AdaptiveGradientClipping(AutomationCallback):
         scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         self._guard = GradientGuard(skip=self.settings.skip_nonfinite, scaled=scaled, dry_run=self.settings.dry_run)
         self._optimizers = len(trainer.optimizers)
-        self._names |= {id(parameter): name for name, parameter in pl_module.named_parameters()}
+        self._names = {id(parameter): name for name, parameter in pl_module.named_parameters()}
         refuse_optimizers(trainer.optimizers, scaled=scaled, automation=self.name)
         for message in other_clippings(trainer, pl_module):
             self.note(trainer, message)
@@ -181,7 +183,7 @@ class AdaptiveGradientClipping(AutomationCallback):
     def load_extra_state(self, state: Mapping[str, Any]) -> None:
         self._optimizers = 1
         self._guard = GradientGuard(skip=self.settings.skip_nonfinite, scaled=False, dry_run=self.settings.dry_run)
-        self._names: dict[int, str] = {}
+        self._names = {}
         self._steps = StepNorms()
         self._skipped = 0
         self._told: list[str] = []

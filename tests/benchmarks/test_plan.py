@@ -30,6 +30,15 @@ def test_every_task_scenario_and_method_takes_part_in_the_full_plan() -> None:
     assert {cell.method for cell in cells} == {method.name for method in METHODS}
 
 
+def test_more_seeds_are_of_methods_that_only_clip() -> None:
+    """Beside plain Lightning and chance, without which their runs have no partner; rates are not among them."""
+    more = [cell for cell in FULL.cells() if cell.seed in FULL.clipping_seeds]
+    studies = {method.name: method.studies for method in METHODS}
+    assert len({*FULL.seeds, *FULL.clipping_seeds}) >= 5
+    assert {cell.method for cell in more if studies[cell.method] != {Study.CLIPPING}} == {"plain", "plain, rate +1 %"}
+    assert not any(cell.scenario.startswith("rate") for cell in more)
+
+
 def test_methods_meet_the_scenarios_of_their_studies_alone() -> None:
     """A clipper is not asked to mend a rate; all automations together meet everything."""
     for method in METHODS:

@@ -17,6 +17,7 @@ from benchmarks.scoring import (
     interventions,
     judge,
     matrix,
+    of_study,
     only_shared,
     relative_seconds,
     same_as_plain,
@@ -248,3 +249,13 @@ def test_a_control_that_compares_nothing_is_an_error():
     """Without a shared cell there is no evidence, which must not read as "no difference"."""
     with pytest.raises(ValueError, match="expected cells that 'plain' and 'idle' share, got none"):
         same_as_plain([outcome(), outcome("idle", seed=1)], "idle")
+
+
+def test_seeds_of_which_only_clipping_was_measured_count_there_alone() -> None:
+    """Two more of plain Lightning: not in its headline, where the others have none."""
+    outcomes = [*series("plain", [True, False, False]), *series("plain", [False], scenario="rate x10")]
+    runs = judge(outcomes, REFERENCES)
+    assert [run.outcome.cell.seed for run in of_study("together", runs)] == [0, 0]
+    assert of_study("clipping", runs) == runs
+    (found,) = headline(runs, ["plain"])
+    assert (found.paired.successes.count, found.paired.successes.total) == (1, 2)
