@@ -15,6 +15,7 @@ from typing import Any
 
 __all__ = [
     "PARTS",
+    "ROOT",
     "Progress",
     "fingerprint",
     "finite_or_none",

@@ -13,10 +13,13 @@ from benchmarks.methods.method import Study
 from benchmarks.outcome import Outcome
 from benchmarks.references import references
 from benchmarks.report import quick_table, render
+from benchmarks.report.rules_tried import rules_tried_section
+from benchmarks.store import ROOT, read_json
 from benchmarks.tasks import TASKS
 
 __all__ = ["Measured", "console", "write_page"]
 
+_RULES_TRIED = ROOT / "benchmarks" / "results" / "clipping_rules.json"
 _STUDIES = {study.value: [method.name for method in METHODS if study in method.studies] for study in Study}
 
 
@@ -53,6 +56,7 @@ def write_page(measured: Measured, folder: Path) -> None:
         studies=_STUDIES,
         machine=measured.provenance,
         sections={
+            "Rules of clipping that were tried": rules_tried_section(read_json(_RULES_TRIED)),
             "Stopping": stopping.section(measured.stopping),
             "Batches that do not fit memory": batch.section(measured.batch),
             "Overhead": overhead.section(measured.overhead),

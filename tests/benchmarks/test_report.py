@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.report import quick_table, render, results
 from benchmarks.report.losing import NOTHING, losing_section, sentence
+from benchmarks.report.rules_tried import rules_tried_section
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.scoring import MemoryRun, judge, losses
 from tests.benchmarks.made_up import BAD, OURS, REFERENCES, SEEDS_BLOCK, STUDIES, outcome, series
@@ -234,3 +235,22 @@ def test_a_loss_reads_as_a_sentence():
         "Learning rate, wine with adamw: rates that are off cost `ours, defaults: learning rate alone` 30 % of what "
         "there is to win, `rival of rates` 10 %."
     )
+
+
+def _tried(rule, scenario, succeeded, clipped=0):
+    return {
+        "rule": rule, "task": "wine", "optimizer": "sgd", "scenario": scenario, "seed": 10,
+        "succeeded": succeeded, "steps": 200, "clipped_steps": clipped,
+    }  # fmt: skip
+
+
+def test_a_rule_that_was_given_up_stands_beside_the_chosen_one_on_the_same_runs():
+    """Else one that met the easy scenarios only would look better than it is."""
+    rows = [
+        _tried("first", "clean", True, clipped=9),
+        _tried("last", "clean", True, clipped=3),
+        _tried("last", "one NaN", False),
+    ]
+    text = rules_tried_section({"rules": {"first": "a", "last": "b"}, "seeds": [10], "rows": rows})
+    assert "| first | a | 1/1 | 4.50 % | 1/1 | 1.50 % |" in text
+    assert "| last | b | 1/2 | 1.50 % | 1/2 | 1.50 % |" in text
