@@ -12,7 +12,12 @@ from torch.optim import Optimizer
 
 from lightning_automations.callbacks.base import AutomationCallback
 from lightning_automations.callbacks.gradient_guard import GradientGuard
-from lightning_automations.callbacks.gradient_limits import other_clippings, refuse_optimizers, refuse_sharding
+from lightning_automations.callbacks.gradient_limits import (
+    ValueClipping,
+    other_clippings,
+    refuse_optimizers,
+    refuse_sharding,
+)
 from lightning_automations.core.events import Event, EventKind
 from lightning_automations.core.gradient_clipping import GradientClippingBrain, Limit, Window
 from lightning_automations.core.gradient_clipping_settings import GradientClippingSettings
@@ -48,7 +53,7 @@ class AdaptiveGradientClipping(AutomationCallback):
     automation brings it back.
 
     The Trainer's ``gradient_clip_val`` and the module's ``configure_gradient_clipping`` act after this callback, on
-    gradients that it has clipped.
+    gradients that it has clipped. In a step that is skipped there are none: such a hook has to bear that.
 
     Parameters that are sharded as ``DTensor`` (``ModelParallelStrategy``: FSDP2, tensor parallelism) have the norm of
     the whole gradient. Use something else where a process holds parts of another kind (``FSDPStrategy``, DeepSpeed),
@@ -114,6 +119,7 @@ class AdaptiveGradientClipping(AutomationCallback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         if self.awake and not (self.retired and self.settings.dry_run):
+            self._value_clipping.go_on(trainer)
             self._guarded(trainer, self._protect, trainer, optimizer)
 
     def decide(self, trainer: Trainer, pl_module: LightningModule, readings: Mapping[str, float]) -> None:
@@ -148,6 +154,7 @@ class AdaptiveGradientClipping(AutomationCallback):
             self.brain.start_anew()
 
     def end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._value_clipping.go_on(trainer)
         for optimizer in trainer.optimizers:
             take_flag(optimizer)
         # A run that ends inside a period shows that period's norms; they stay, for a fit that goes on.
@@ -183,6 +190,7 @@ class AdaptiveGradientClipping(AutomationCallback):
     def load_extra_state(self, state: Mapping[str, Any]) -> None:
         self._optimizers = 1
         self._guard = GradientGuard(skip=self.settings.skip_nonfinite, scaled=False, dry_run=self.settings.dry_run)
+        self._value_clipping = ValueClipping()
         self._names = {}
         self._steps = StepNorms()
         self._skipped = 0
@@ -204,6 +212,8 @@ class AdaptiveGradientClipping(AutomationCallback):
             return
         index = trainer.optimizers.index(optimizer)
         seen = self._guard.protect(optimizer, parameters, self._limit(index))
+        if seen.dropped:
+            self._value_clipping.pause(trainer)
         if not self.retired:
             self._steps.add(index, seen.norm, step=trainer.global_step)
             if seen.notable:

@@ -32,11 +32,13 @@ class Seen:
         norm: Of all of them; a number where it was read.
         norms: Of each one, shape (parameters,).
         notable: Whether it may be a far outlier, or not finite.
+        dropped: Whether the gradients were taken away, so that the step is skipped.
     """
 
     norm: Tensor | float
     norms: Tensor
     notable: bool
+    dropped: bool = False
 
 
 class GradientGuard:
@@ -71,7 +73,8 @@ class GradientGuard:
         if self._exact and not takes_flag(optimizer):
             number = norm.item()
             self._by_number(parameters, number, limit)
-            return Seen(number, norms, notable=not math.isfinite(number) or limit.is_far(number))
+            dropped = not math.isfinite(number)
+            return Seen(number, norms, notable=dropped or limit.is_far(number), dropped=dropped)
         if not self._dry_run:
             self._on_device(optimizer, parameters, norm, limit)
         return Seen(norm, norms, notable=True)

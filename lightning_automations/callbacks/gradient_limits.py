@@ -12,10 +12,27 @@ from lightning_automations.core.errors import ConfigError, Problem
 from lightning_automations.lightning_internals import unscales_by_itself
 from lightning_automations.probes.gradient_norm import shardings
 
-__all__ = ["other_clippings", "refuse_optimizers", "refuse_sharding"]
+__all__ = ["ValueClipping", "other_clippings", "refuse_optimizers", "refuse_sharding"]
 
 SHARDING_STRATEGIES = frozenset({"DeepSpeedStrategy", "FSDPStrategy", "XLAFSDPStrategy"})
 """Under ``ModelParallelStrategy`` (FSDP2, tensor parallelism) parameters are ``DTensor``, whose norms add up."""
+
+
+class ValueClipping:
+    """Lightning's own clipping by value, kept from a step whose gradients were taken away: torch cannot clip none."""
+
+    def __init__(self) -> None:
+        self._value: float | None = None
+
+    def pause(self, trainer: Trainer) -> None:
+        """Do not clip by value until ``go_on``; clipping by norm bears a step without gradients."""
+        if trainer.gradient_clip_val and trainer.gradient_clip_algorithm == "value":
+            self._value, trainer.gradient_clip_val = trainer.gradient_clip_val, 0.0
+
+    def go_on(self, trainer: Trainer) -> None:
+        """Clip as before."""
+        if self._value is not None:
+            trainer.gradient_clip_val, self._value = self._value, None
 
 
 def refuse_sharding(strategy: Strategy, *, automation: str) -> None:

@@ -338,3 +338,28 @@ def test_lbfgs_ends_a_step_that_has_no_gradients() -> None:
     train(module, subject, states, steps=6)
     assert same(states.weights[2], states.weights[3])
     assert torch.isfinite(module.layer.weight).all()
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_lightnings_clipping_bears_a_step_that_is_skipped(algorithm: str) -> None:
+    """Torch cannot clip by value where no gradient is left; the steps around it are clipped as ever."""
+
+    class Largest(Callback):
+        """Of the gradients, as the optimizer gets them."""
+
+        def __init__(self) -> None:
+            self.seen: list[float] = []
+
+        def on_before_zero_grad(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+            gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
+            self.seen.append(max((gradient.abs().max().item() for gradient in gradients), default=0.0))
+
+    module, largest = Faulty(faults=(3,)), Largest()
+    callbacks = [AdaptiveGradientClipping(), largest]
+    trainer = make_trainer(callbacks, max_steps=8, gradient_clip_val=0.01, gradient_clip_algorithm=algorithm)
+    trainer.fit(module, train_loader(), val_loader())
+    assert callbacks[0].values()["skipped_steps"] == 1
+    assert trainer.gradient_clip_val == 0.01
+    assert all(torch.isfinite(weight).all() for weight in weights(module))
+    assert 0 < max(largest.seen) <= 0.01 + 1e-6
+    assert len([norm for norm in largest.seen if norm]) >= 6
