@@ -150,7 +150,8 @@ class DecidingAutomation(AutomationSurface):
             return None
 
     def _fail(self, trainer: Trainer, error: Exception) -> None:
-        log.error("%s failed; training goes on without it.", self.name, exc_info=error)
+        if self._failure is None or self._retired:
+            log.error("%s failed; training goes on without it.", self.name, exc_info=error)
         self._failure = error
         if self._retired and self._awake:
             self._awake = False  # the fallback itself failed: there is nothing left but to take everything away

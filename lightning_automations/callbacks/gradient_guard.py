@@ -15,6 +15,8 @@ from lightning_automations.probes.gradient_norm import (
     clip_on_device,
     drop_gradients,
     gradient_norms,
+    is_sharded,
+    norm_of_huge,
     scale_gradients,
     total_norm,
     zero_gradients,
@@ -70,14 +72,24 @@ class GradientGuard:
         """
         norms = gradient_norms(parameters)
         norm = total_norm(norms)
-        if self._exact and not takes_flag(optimizer):
+        if self._exact and not takes_flag(optimizer, parameters):
             number = norm.item()
+            if not math.isfinite(number) and not is_sharded(parameters[0]):
+                number = norm_of_huge(parameters)
             self._by_number(parameters, number, limit)
             dropped = not math.isfinite(number)
             return Seen(number, norms, notable=dropped or limit.is_far(number), dropped=dropped)
         if not self._dry_run:
             self._on_device(optimizer, parameters, norm, limit)
         return Seen(norm, norms, notable=True)
+
+    def left_of(self, norm: float, limit: Limit) -> float:
+        """What was left of a norm, finite or not, under a limit."""
+        if self._dry_run:
+            return norm
+        if math.isfinite(norm):
+            return limit.left_of(norm)
+        return 0.0 if self._exact or self._zero else norm
 
     @staticmethod
     def _by_number(parameters: Sequence[Tensor], norm: float, limit: Limit) -> None:

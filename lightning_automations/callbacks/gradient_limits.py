@@ -6,16 +6,20 @@ from collections.abc import Iterable
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import Strategy
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
 from lightning_automations.core.errors import ConfigError, Problem
 from lightning_automations.lightning_internals import unscales_by_itself
 from lightning_automations.probes.gradient_norm import shardings
 
-__all__ = ["ValueClipping", "other_clippings", "refuse_optimizers", "refuse_sharding"]
+__all__ = ["UNCLIPPED", "ValueClipping", "other_clippings", "refuse_optimizers", "refuse_sharding", "unclipped"]
 
 SHARDING_STRATEGIES = frozenset({"DeepSpeedStrategy", "FSDPStrategy", "XLAFSDPStrategy"})
 """Under ``ModelParallelStrategy`` (FSDP2, tensor parallelism) parameters are ``DTensor``, whose norms add up."""
+
+
+UNCLIPPED = (LBFGS,)
+"""They learn the curvature from the difference of two gradients, which a threshold makes alike."""
 
 
 class ValueClipping:
@@ -93,3 +97,13 @@ def other_clippings(trainer: Trainer, module: LightningModule) -> list[str]:
     if owner.__module__.partition(".")[0] not in ("lightning", "pytorch_lightning"):
         found.append(f"the module's {hook} acts after it, on what it left")
     return found
+
+
+def unclipped(optimizers: Iterable[Optimizer]) -> list[str]:
+    """Whose gradients are not clipped, as sentences for the user."""
+    return [
+        f"{type(optimizer).__name__} compares gradients of several evaluations: they are not clipped, only kept from "
+        "the weights where they are not finite"
+        for optimizer in optimizers
+        if isinstance(optimizer, UNCLIPPED)
+    ]

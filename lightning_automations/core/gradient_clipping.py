@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, median_low
 from typing import Any
@@ -46,6 +46,11 @@ class Limit:
     threshold: float
     usual: float
     far: float = 3.0
+
+    @classmethod
+    def constant(cls, threshold: float) -> Limit:
+        """One that clips at a threshold, and takes no norm for a far outlier."""
+        return cls(threshold=threshold, usual=threshold, far=math.inf)
 
     def left_of(self, norm: float) -> float:
         """The norm after clipping: that of before, the threshold, or the usual one.
@@ -137,7 +142,7 @@ class GradientClippingBrain:
         if centre is None and level.norms:
             centre = median_low(level.norms)
         if centre is None:  # nothing is known that a norm could be far from
-            return Limit(threshold=level.threshold, usual=level.threshold, far=math.inf)
+            return Limit.constant(level.threshold)
         return Limit(threshold=level.threshold, usual=min(math.exp(centre), level.threshold))
 
     def quartiles(self, optimizer: int = 0) -> tuple[float, float]:
@@ -147,9 +152,9 @@ class GradientClippingBrain:
             return math.nan, math.nan
         return math.exp(quantile(norms, 0.25)), math.exp(quantile(norms, 0.75))
 
-    def begins(self) -> bool:
-        """Whether an optimizer has made so few steps that each norm should be taken up at once."""
-        return any(level.steps < self._enough() for level in self._levels.values())
+    def begins(self, optimizers: Iterable[int]) -> bool:
+        """Whether one of these optimizers has made so few steps that each norm should be taken up at once."""
+        return any(self._level(optimizer).steps < self._enough() for optimizer in optimizers)
 
     def observe(
         self, *, step: int, epoch: int, norms: Sequence[float], optimizer: int = 0, parameter: str = "threshold"

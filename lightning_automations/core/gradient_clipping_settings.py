@@ -48,7 +48,8 @@ class GradientClippingSettings(AutomationSettings):
             says so, and stops the run unless another automation brings it back. None: never.
         max_adjustments: Counted changes before it retires. A change counts when the threshold leaves the last counted
             one by more than ``adjustment_factor``.
-        fallback: ``threshold``, the constant largest norm once retired, above 0.
+        fallback: ``threshold``, the constant largest norm once retired, above 0. Not written, it is the threshold that
+            held last: 1.0 is no norm for a loss of any unit.
         enabled, on_error, dry_run, journal: As in ``AutomationSettings``.
 
     The bounds are absolute norms where they are written, and are held whatever the unit of the loss; a run whose usual

@@ -8,7 +8,10 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-__all__ = ["DeferredReadings"]
+__all__ = ["MOST_WAITING", "DeferredReadings"]
+
+MOST_WAITING = 1000
+"""Tensors on the device; a reader that comes by rarely costs a transfer in between, and no memory."""
 
 
 class DeferredReadings:
@@ -40,6 +43,8 @@ class DeferredReadings:
             return
         value = value.detach()
         self._waiting.append(value if value.ndim == 0 else value.reshape(()))
+        if len(self._waiting) >= MOST_WAITING:
+            self.fetch()
 
     def fetch(self) -> list[float]:
         """All readings since the last ``clear``, oldest first; one transfer from the device."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
@@ -10,11 +11,14 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_
 from torch.optim import Optimizer
 
+_HALF = frozenset({torch.float16, torch.bfloat16})
+
 __all__ = [
     "clip_on_device",
     "drop_gradients",
     "gradient_norms",
     "is_sharded",
+    "norm_of_huge",
     "parameters_with_gradients",
     "scale_gradients",
     "shardings",
@@ -39,11 +43,10 @@ def gradient_norms(parameters: Sequence[Tensor]) -> Tensor:
     Args:
         parameters: Parameters that have gradients, one or more.
     """
-    norms: tuple[Tensor, ...] = torch._foreach_norm([_values(parameter) for parameter in parameters])
-    try:
-        stacked = torch.stack(norms)
-    except RuntimeError:  # a model on several devices
-        stacked = torch.stack([norm.to(norms[0].device) for norm in norms])
+    gradients = [_seen(parameter) for parameter in parameters]
+    # In 16 bits the norm of finite gradients overflows from 65,504 on.
+    wide = torch.float32 if {gradient.dtype for gradient in gradients} <= _HALF else None
+    stacked = _stacked(torch._foreach_norm(gradients, 2, wide))
     return cast("Any", stacked).full_tensor() if is_sharded(stacked) else stacked
 
 
@@ -53,9 +56,26 @@ def total_norm(norms: Tensor) -> Tensor:
     Args:
         norms: What ``gradient_norms`` gave.
     """
-    wide = torch.float32 if norms.dtype in (torch.float16, torch.bfloat16) else norms.dtype
+    wide = torch.float32 if norms.dtype in _HALF else norms.dtype
     norm: Tensor = torch.linalg.vector_norm(norms, dtype=wide)
     return norm
+
+
+def norm_of_huge(parameters: Iterable[Tensor]) -> float:
+    """The Euclidean norm of all gradients where their squares overflow; infinite or NaN where one of them is.
+
+    In 32 bits the sum of squares is infinite from a norm of 1.8e19 on, although the gradients are finite. Reads their
+    largest values once, and their norms once more where all are finite.
+
+    Args:
+        parameters: Parameters that have gradients.
+    """
+    gradients = [gradient for gradient in map(_seen, parameters) if gradient.numel()]
+    largest: list[float] = _stacked(torch._foreach_norm(gradients, math.inf)).tolist()
+    if not all(map(math.isfinite, largest)):
+        return math.nan if any(map(math.isnan, largest)) else math.inf
+    unit = max(largest)
+    return unit * math.hypot(*_stacked(torch._foreach_norm(torch._foreach_div(gradients, unit))).tolist())
 
 
 def scale_gradients(parameters: Iterable[Tensor], factor: float) -> None:
@@ -112,8 +132,22 @@ def is_sharded(tensor: Tensor) -> bool:
     return "DTensor" in (type(tensor).__name__, type(tensor.data).__name__)
 
 
+def _stacked(norms: Sequence[Tensor]) -> Tensor:
+    """On the device of the first one."""
+    try:
+        return torch.stack(list(norms))
+    except RuntimeError:  # a model on several devices
+        return torch.stack([norm.to(norms[0].device) for norm in norms])
+
+
+def _seen(parameter: Tensor) -> Tensor:
+    """The numbers of a gradient, only to be read; those of a sparse one with its rows added up."""
+    gradient = cast("Tensor", parameter.grad)
+    return gradient.coalesce().values() if gradient.is_sparse else gradient
+
+
 def _values(parameter: Tensor) -> Tensor:
-    """The numbers of a gradient; those of a sparse one with its rows added up, which it then stays."""
+    """The same to be changed: a sparse gradient is kept with its rows added up."""
     gradient = cast("Tensor", parameter.grad)
     if not gradient.is_sparse:
         return gradient

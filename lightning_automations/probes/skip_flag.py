@@ -6,9 +6,11 @@ free, and it skips exactly: no weight, no momentum, no step counter moves, and n
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from lightning_automations.probes.gradient_norm import is_sharded
 
@@ -18,14 +20,29 @@ FLAG = "found_inf"
 
 
 def skips_by_flag(optimizer: Optimizer) -> bool:
-    """Whether it is one of torch's fused optimizers, over parameters that are whole."""
-    fused = bool(optimizer.defaults.get("fused")) and bool(getattr(optimizer, "_step_supports_amp_scaling", False))
-    return fused and not is_sharded(optimizer.param_groups[0]["params"][0])
+    """Whether it is one of torch's fused optimizers in all its groups, over parameters that are whole."""
+    if not getattr(optimizer, "_step_supports_amp_scaling", False):
+        return False
+    # The groups decide, not the defaults: a checkpoint of a run that was not fused changes them.
+    if not all(group.get("fused") for group in optimizer.param_groups):
+        return False
+    return not any(is_sharded(parameter) for group in optimizer.param_groups for parameter in group["params"][:1])
 
 
-def takes_flag(optimizer: Optimizer) -> bool:
-    """Whether the flag can be given now: a first step that is skipped so would leave momentum that nobody has set."""
-    return skips_by_flag(optimizer) and bool(optimizer.state)
+def takes_flag(optimizer: Optimizer, parameters: Iterable[Tensor]) -> bool:
+    """Whether the flag can be given now.
+
+    A parameter's first step that is skipped so would leave momentum that nobody has set, so each must have made one.
+
+    Args:
+        optimizer: Any.
+        parameters: Those of its parameters that have gradients.
+    """
+    if not skips_by_flag(optimizer):
+        return False
+    if isinstance(optimizer, SGD) and not any(group["momentum"] for group in optimizer.param_groups):
+        return True  # it never has any state
+    return all(parameter in optimizer.state for parameter in parameters)
 
 
 def give_flag(optimizer: Optimizer, flag: Tensor) -> None:

@@ -12,7 +12,10 @@ from torch import Tensor
 
 from lightning_automations.probes.deferred import DeferredReadings
 
-__all__ = ["Dominant", "Step", "StepNorms"]
+__all__ = ["MOST_BEHIND", "Dominant", "Step", "StepNorms"]
+
+MOST_BEHIND = 100
+"""Steps of which the norm of each parameter is kept until it is known whether one of them was an outlier."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,19 @@ class StepNorms:
         self._owners.append((optimizer, step))
 
     def add_behind(self, parameters: Sequence[Tensor], norms: Tensor) -> None:
-        """Keep what the last norm is made of.
+        """Keep what the last norm is made of, and no more than ``MOST_BEHIND`` of them.
 
         Args:
             parameters: Those that had gradients.
             norms: Of their gradients, shape (parameters,); nobody changes it afterwards.
         """
         self._behind[len(self._owners) - 1] = (parameters, norms)
+        if len(self._behind) > MOST_BEHIND:
+            del self._behind[next(iter(self._behind))]
+
+    def owners(self) -> set[int]:
+        """Indexes of the optimizers whose steps wait."""
+        return {optimizer for optimizer, _ in self._owners}
 
     def by_optimizer(self) -> dict[int, list[Step]]:
         """The steps of each optimizer, oldest first; one transfer."""

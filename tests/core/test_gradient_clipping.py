@@ -68,10 +68,10 @@ def test_a_written_initial_threshold_holds_until_enough_norms_are_known() -> Non
     subject = brain("initial_threshold")
     assert fed(subject, *[2.0] * 7) is None
     assert subject.limit().threshold == 1.0
-    assert subject.begins()
+    assert subject.begins([0])
     assert fed(subject, 2.0) is not None
     assert subject.limit() == Limit(threshold=pytest.approx(2 * FIRST), usual=pytest.approx(2.0))
-    assert not subject.begins()
+    assert not subject.begins([0])
 
 
 @pytest.mark.parametrize(("norm", "threshold"), [(4.0, 12.0), (0.2, 1.0), (0.01, 0.3), (1e-6, 3e-5)])
@@ -481,4 +481,22 @@ def test_an_optimizer_that_makes_no_steps_is_no_beginning() -> None:
     """Nor one whose gradients are all zero: it would have every other one decide at each step for ever."""
     subject = brain()
     fed(subject, *[0.0] * 8)
-    assert not subject.begins()
+    assert not subject.begins([0])
+    assert not subject.begins([])
+
+
+def test_a_new_start_is_a_beginning() -> None:
+    """Each of the first norms after it is taken up at once again."""
+    subject = brain()
+    fed(subject, *[2.0] * 20)
+    subject.start_anew()
+    assert subject.begins([0])
+
+
+def test_a_long_tail_above_makes_no_room_below() -> None:
+    """Norms that fall by half are a new level, though outliers of three times as much are ordinary."""
+    subject = brain()
+    for _ in range(5):
+        fed(subject, *[1.0] * 16, *[3.0] * 4)
+    fed(subject, *[0.5] * 8)
+    assert subject.limit().usual == pytest.approx(0.5)

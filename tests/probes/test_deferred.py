@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from lightning_automations.probes.deferred import DeferredReadings
+from lightning_automations.probes.deferred import MOST_WAITING, DeferredReadings
 
 
 def test_readings_come_back_in_order_and_once() -> None:
@@ -40,3 +40,12 @@ def test_no_graph_is_kept_alive() -> None:
     first, second = readings.take()
     assert math.isnan(first)
     assert second == math.inf
+
+
+def test_readings_that_nobody_fetches_do_not_pile_up_on_the_device() -> None:
+    """Now and then they are fetched unasked; none is lost."""
+    readings = DeferredReadings()
+    for number in range(2 * MOST_WAITING + 5):
+        readings.add(torch.tensor(float(number)))
+        assert len(readings._waiting) < MOST_WAITING
+    assert readings.fetch() == list(map(float, range(2 * MOST_WAITING + 5)))

@@ -17,6 +17,7 @@ from lightning_automations.probes.gradient_norm import (
     drop_gradients,
     gradient_norms,
     is_sharded,
+    norm_of_huge,
     parameters_with_gradients,
     scale_gradients,
     shardings,
@@ -28,12 +29,12 @@ from lightning_automations.probes.skip_flag import give_flag, skips_by_flag, tak
 LIMIT = Limit(threshold=2.0, usual=0.5)
 
 
-def parameters(*gradients: list[float] | None) -> list[Tensor]:
+def parameters(*gradients: list[float] | None, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     """Parameters with these gradients."""
     made: list[Tensor] = []
     for values in gradients:
-        parameter = nn.Parameter(torch.zeros(2))
-        parameter.grad = None if values is None else torch.tensor(values)
+        parameter = nn.Parameter(torch.zeros(2 if values is None else len(values), dtype=dtype))
+        parameter.grad = None if values is None else torch.tensor(values, dtype=dtype)
         made.append(parameter)
     return made
 
@@ -174,7 +175,7 @@ def test_a_fused_optimizer_skips_where_the_flag_says_so(make: Any) -> None:
     (parameter,) = parameters([1.0, 2.0])
     optimizer = make([parameter], fused=True)
     optimizer.step()
-    assert takes_flag(optimizer)
+    assert takes_flag(optimizer, [parameter])
     for bad in (True, False):
         before = copy.deepcopy((parameter, optimizer.state_dict()["state"]))
         parameter.grad = torch.full((2,), math.nan if bad else 1.0)
@@ -191,8 +192,54 @@ def test_a_fused_optimizer_skips_where_the_flag_says_so(make: Any) -> None:
 
 def test_only_fused_optimizers_that_have_stepped_take_a_flag() -> None:
     """A first step that is skipped by it would leave momentum that nobody has set."""
-    made = parameters([1.0, 2.0])
+    made = parameters([1.0, 2.0], None)
     assert not skips_by_flag(MAKERS["sgd"](made))
     fused = MAKERS["sgd"](made, fused=True)
     assert skips_by_flag(fused)
-    assert not takes_flag(fused)
+    assert not takes_flag(fused, made)
+    fused.step()
+    assert takes_flag(fused, made[:1])
+    assert not takes_flag(fused, made)
+    without_momentum = torch.optim.SGD(made, lr=0.1, fused=True)
+    assert takes_flag(without_momentum, made)
+
+
+def test_the_groups_say_whether_an_optimizer_is_fused() -> None:
+    """A group may be otherwise than the default, and a checkpoint makes all of them otherwise; one may be empty."""
+    first, second = parameters([1.0, 2.0], [3.0])
+    assert not skips_by_flag(torch.optim.AdamW([{"params": [first]}, {"params": [second], "fused": False}], fused=True))
+    assert skips_by_flag(torch.optim.AdamW([{"params": []}, {"params": [first]}], fused=True))
+    resumed = torch.optim.AdamW([first], fused=True)
+    resumed.load_state_dict(torch.optim.AdamW([first]).state_dict())
+    assert not skips_by_flag(resumed)
+
+
+def test_norms_of_half_precision_do_not_overflow() -> None:
+    """65,504 is the largest number of 16 bits; a norm is beyond it sooner than its gradients."""
+    made = parameters([3e4] * 100, [3e4] * 100, dtype=torch.float16)
+    assert total_norm(gradient_norms(made)).item() == pytest.approx(3e4 * math.sqrt(200), rel=1e-3)
+    narrow = torch.tensor([6e4, 6e4], dtype=torch.float16)
+    assert total_norm(narrow).item() == pytest.approx(6e4 * math.sqrt(2), rel=1e-3)
+
+
+@pytest.mark.parametrize("values", [[3e30, -4e30, 0.0], [1e38, 1e38, 1.0], [2.0, -1.0, 2.0]])
+def test_the_norm_of_huge_gradients_is_that_of_their_float64_twin(values: list[float]) -> None:
+    """Where squares overflow in 32 bits; an empty parameter counts for nothing."""
+    made = parameters(values, [], [1.0])
+    expected = torch.tensor([*values, 1.0], dtype=torch.float64).norm().item()
+    assert norm_of_huge(made) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("bad", "norm"), [(math.inf, math.inf), (-math.inf, math.inf), (math.nan, math.nan)])
+def test_a_norm_that_is_not_finite_stays_so(bad: float, norm: float) -> None:
+    """One such number is enough."""
+    made = parameters([1.0, bad], [math.inf if math.isnan(bad) else 1.0])
+    assert norm_of_huge(made) == pytest.approx(norm, nan_ok=True)
+
+
+def test_norms_of_sparse_gradients_leave_them_as_they_are() -> None:
+    """Who only looks changes nothing; rows that occur twice count added up."""
+    weight = sparse_embedding().weight
+    assert norm_of([weight]).item() == pytest.approx(math.sqrt(10))
+    assert weight.grad is not None
+    assert not weight.grad.is_coalesced()
