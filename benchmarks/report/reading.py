@@ -46,6 +46,9 @@ There is **no pooled mean**: finite faults, non-finite faults, wrong rates and c
 are counted apart, and the held-out task stands in a section of its own. A mean over all of them would depend on how
 many scenarios of each kind somebody chose. The one exception is the headline, whose list of runs was fixed in advance.
 
+Methods that only clip, and plain Lightning beside them, have five seeds; whatever does more has the first three, and so
+fewer runs in the tables of clipping. A share is over a method's own pairs.
+
 Peers run with their shipped or documented defaults, whether or not those suit runs of some hundred steps with 20
 validations: ReduceLROnPlateau's patience of ten validations lets it act once or twice, and a tuned cosine ends a clean
 run of photographs, or of characters with SGD, near or below the margin, for there a constant rate learns more in so
