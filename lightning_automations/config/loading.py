@@ -14,7 +14,7 @@ from lightning_automations.core.checking import checked
 from lightning_automations.core.errors import ConfigError, Problem, nearest
 from lightning_automations.core.settings import AutomationSettings
 
-__all__ = ["Check", "Written", "load_settings"]
+__all__ = ["Check", "Written", "load_settings", "settings_of"]
 
 Written = tuple[type[AutomationSettings], dict[str, Any]]
 """An automation, and the settings that were written for it: what is not written may be fitted to the run."""
@@ -46,7 +46,15 @@ def load_settings(source: object, *, checks: Mapping[type[AutomationSettings], C
         >>> automation.automation, written
         ('IntelligentEarlyStopping', {'patience': 500})
     """
-    document = read_document(source)
+    return settings_of(read_document(source), checks=checks)
+
+
+def settings_of(document: Document, *, checks: Mapping[type[AutomationSettings], Check] | None = None) -> list[Written]:
+    """As ``load_settings``, of a document that has been read.
+
+    Raises:
+        ConfigError: Lists everything that is wrong, with file and line where the document has them.
+    """
     problems = list(document.problems)
     automations: list[Written] = []
     try:

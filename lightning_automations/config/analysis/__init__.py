@@ -1,0 +1,1 @@
+"""What a training configuration says, and what is wrong with it."""

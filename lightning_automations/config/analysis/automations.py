@@ -1,0 +1,74 @@
+"""The automations of ours that a file asks for: in our section, or by class path in ``trainer.callbacks``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from lightning_automations.config.analysis.fact import Fact, WrittenAutomation
+from lightning_automations.config.analysis.values import Values, text
+from lightning_automations.config.interpolation import Path, dotted
+from lightning_automations.config.names import AUTOMATIONS, SETTINGS_CLASSES
+from lightning_automations.config.section import Section
+from lightning_automations.config.yaml_tree import joined
+from lightning_automations.core.errors import ConfigError, Problem
+from lightning_automations.core.settings import AutomationSettings
+
+__all__ = ["automations_of_section", "callbacks_by_class_path", "other_stoppers"]
+
+_PACKAGE = "lightning_automations"
+_STOPPERS = ("EarlyStopping", "EarlyStoppingCallback")
+
+
+def automations_of_section(section: Section) -> tuple[WrittenAutomation, ...]:
+    """What the section asks for; all automations with their defaults where it names none."""
+    turned_on = section.values.get("enabled", True) is not False
+    named = [(AUTOMATIONS[name], name) for name in section.values if name in AUTOMATIONS]
+    if not named:
+        return tuple(
+            WrittenAutomation(kind=kind, path=section.path, written={}, settings=kind(), enabled=turned_on)
+            for kind in SETTINGS_CLASSES
+        )
+    return tuple(
+        _automation(kind, section.values[name], joined(section.path, name), turned_on=turned_on)[0]
+        for kind, name in named
+    )
+
+
+def callbacks_by_class_path(values: Values, trainer: Path) -> tuple[list[WrittenAutomation], list[Problem]]:
+    """Our callbacks in ``trainer.callbacks``, and what is wrong with their arguments."""
+    found, problems = [], []
+    for place in values.items(*trainer, "callbacks"):
+        package, _, name = (text(values.at(*place, "class_path")) or "").rpartition(".")
+        if name in AUTOMATIONS and package.split(".")[0] == _PACKAGE:
+            arguments = values.plain(*place, "init_args")
+            path = joined(dotted(place), "init_args")
+            automation, wrong = _automation(AUTOMATIONS[name], arguments, path, turned_on=True)
+            found.append(replace(automation, by_class_path=True))
+            problems += wrong
+    return found, problems
+
+
+def other_stoppers(values: Values, trainer: Path) -> tuple[Fact[str], ...]:
+    """The stoppers in ``trainer.callbacks`` that are not ours, by their class path."""
+    paths = [
+        values.fact(text, *place, "class_path") or values.fact(text, *place)
+        for place in values.items(*trainer, "callbacks")
+    ]
+    return tuple(path for path in paths if path is not None and path.value.rpartition(".")[2] in _STOPPERS)
+
+
+def _automation(
+    kind: type[AutomationSettings], value: Any, path: str, *, turned_on: bool
+) -> tuple[WrittenAutomation, list[Problem]]:
+    written = dict(value) if isinstance(value, Mapping) else {}
+    settings: AutomationSettings | None = None
+    problems: list[Problem] = []
+    try:
+        settings = kind.from_mapping(written)
+    except ConfigError as error:
+        problems = [replace(problem, path=path + problem.path[len(kind.automation) :]) for problem in error.problems]
+    enabled = turned_on and written.get("enabled", True) is not False
+    automation = WrittenAutomation(kind=kind, path=path, written=written, settings=settings, enabled=enabled)
+    return automation, problems

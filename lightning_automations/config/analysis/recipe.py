@@ -1,0 +1,129 @@
+"""Optimizers, scheduler, clipping, losses and metrics of a training configuration, of either style."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lightning_automations.config.analysis.fact import Fact, LossTerm, Optimizer, Scheduler
+from lightning_automations.config.analysis.values import Values, flag, named, number, positive, text, whole
+from lightning_automations.config.interpolation import dotted
+
+__all__ = [
+    "read_clip",
+    "read_loss_terms",
+    "read_metrics",
+    "read_mixed_precision",
+    "read_optimizers",
+    "read_scheduler",
+    "read_switch",
+    "read_validation_frequency",
+]
+
+Place = tuple[str, ...]
+
+
+def read_optimizers(values: Values, base: Place) -> tuple[Optimizer, ...]:
+    """All ``optim_*`` blocks under ``train``, and LightningCLI's ``optimizer``."""
+    places: list[Place] = [("train", key) for key in values.keys("train") if key.startswith("optim")]
+    found = [
+        Optimizer(path=dotted(place), type=values.fact(text, *place, "type"), rate=values.fact(positive, *place, "lr"))
+        for place in places
+        if isinstance(values.at(*place), Mapping)
+    ]
+    place = (*base, "optimizer")
+    if isinstance(values.at(*place), Mapping):
+        rate = values.first(positive, (*place, "init_args", "lr"), (*place, "lr"))
+        found.append(Optimizer(path=dotted(place), type=values.fact(named, *place, "class_path"), rate=rate))
+    return tuple(found)
+
+
+def read_scheduler(values: Values, base: Place) -> Scheduler | None:
+    """``scheduler`` under ``train`` or at the root, or LightningCLI's ``lr_scheduler``; the first that names a type."""
+    places: list[Place] = [("train", "scheduler"), ("scheduler",)]
+    for place in places:
+        kind = values.fact(text, *place, "type")
+        if kind is not None:
+            arguments = {name: value for name, value in _mapping(values, *place).items() if name != "type"}
+            return _scheduler(values, kind.value, place, arguments, place)
+    place = (*base, "lr_scheduler")
+    class_path = values.fact(named, *place, "class_path")
+    if class_path is None:
+        return None
+    inside = (*place, "init_args")
+    return _scheduler(values, class_path.value, place, _mapping(values, *inside), inside)
+
+
+def read_clip(values: Values, base: Place) -> Fact[bool | float] | None:
+    """``train.grad_clip`` or ``trainer.gradient_clip_val``; None where neither clips."""
+    return values.first(_clipping, ("train", "grad_clip"), (*base, "trainer", "gradient_clip_val"))
+
+
+def read_loss_terms(values: Values) -> tuple[LossTerm, ...]:
+    """The entries of ``train.losses`` that name a type."""
+    terms = []
+    for place in values.items("train", "losses"):
+        kind = text(values.at(*place, "type"))
+        if kind is not None:
+            weight = number(values.at(*place, "loss_weight"))
+            terms.append(LossTerm(type=kind, weight=weight, path=dotted(place)))
+    return tuple(terms)
+
+
+def read_metrics(values: Values) -> Fact[tuple[str, ...]] | None:
+    """What validation computes, as ``val/<name>``; empty where it is turned off, None where the file does not tell."""
+    for switch in ("val_enabled", "metrics_enabled"):
+        if values.at("val", switch) is False:
+            return values.told((), "val", switch)
+    if not isinstance(values.at("val", "metrics"), Mapping):
+        return None
+    return values.told(tuple(f"val/{name}" for name in values.keys("val", "metrics")), "val", "metrics")
+
+
+def read_validation_frequency(values: Values, base: Place) -> Fact[int] | None:
+    """Optimizer steps between validations.
+
+    LightningCLI's ``val_check_interval`` is in batches, and across epochs only with ``check_val_every_n_epoch: null``.
+    """
+    written = values.fact(whole, "val", "val_freq")
+    trainer = (*base, "trainer")
+    if written is not None or values.at(*trainer, "check_val_every_n_epoch") is not None:
+        return written
+    if "check_val_every_n_epoch" not in values.keys(*trainer) or isinstance(values.at(*trainer, _INTERVAL), float):
+        return None
+    accumulation = whole(values.at(*trainer, "accumulate_grad_batches")) or 1
+    batches = values.fact(whole, *trainer, _INTERVAL)
+    return None if batches is None else values.told(max(1, batches.value // accumulation), *trainer, _INTERVAL)
+
+
+def read_mixed_precision(values: Values, base: Place) -> Fact[str] | None:
+    """``bf16`` or ``fp16`` for ``use_amp``, else the text of ``trainer.precision``."""
+    if flag(values.at("use_amp")):
+        return values.told("bf16" if values.at("amp_bf16") is True else "fp16", "use_amp")
+    return values.fact(text, *base, "trainer", "precision")
+
+
+def read_switch(values: Values, *places: Place) -> Fact[Mapping[str, Any]] | None:
+    """An older automation, as its mapping: ``true`` alone counts as ``enabled: true``. None where it is turned off."""
+    for place in places:
+        value = values.plain(*place)
+        found = {"enabled": True} if value is True else value
+        if isinstance(found, dict) and found.get("enabled", True) is not False:
+            return values.told(found, *place)
+    return None
+
+
+_INTERVAL = "val_check_interval"
+
+
+def _mapping(values: Values, *place: str) -> dict[str, Any]:
+    value = values.plain(*place)
+    return value if isinstance(value, dict) else {}
+
+
+def _scheduler(values: Values, kind: str, place: Place, arguments: Mapping[str, Any], inside: Place) -> Scheduler:
+    return Scheduler(type=values.told(kind, *place), arguments=arguments, arguments_path=dotted(inside))
+
+
+def _clipping(value: Any) -> bool | float | None:
+    return True if value is True else positive(value)
