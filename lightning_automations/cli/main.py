@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from lightning_automations.core.errors import ConfigError
 
@@ -38,6 +39,25 @@ def _demo(arguments: argparse.Namespace) -> int:
     from lightning_automations.cli.demo import run_demo
 
     return run_demo(config=arguments.config, fast=arguments.fast, output=arguments.output)
+
+
+def _migrate(arguments: argparse.Namespace) -> int:
+    from lightning_automations.cli.migrate import run_migrate
+
+    return run_migrate(file=arguments.file, output=arguments.output, in_place=arguments.in_place)
+
+
+def _add_migrate(commands: Any) -> None:
+    migrate = commands.add_parser(
+        "migrate",
+        help="write the automations into a training configuration",
+        description="Show what the automations would change in a configuration; write it only where asked to.",
+    )
+    migrate.add_argument("file", type=Path, metavar="FILE", help="YAML file of a training run")
+    place = migrate.add_mutually_exclusive_group()
+    place.add_argument("--output", type=Path, metavar="FILE", help="file to write the result to")
+    place.add_argument("--in-place", action="store_true", help="write over the file; the old one is kept as FILE.bak")
+    migrate.set_defaults(run=_migrate)
 
 
 def _schema(_: argparse.Namespace) -> int:
@@ -72,4 +92,5 @@ def _parser() -> argparse.ArgumentParser:
         description="Print the JSON Schema (draft 7) of a file with the section training_automations.",
     )
     schema.set_defaults(run=_schema)
+    _add_migrate(commands)
     return parser

@@ -1,0 +1,61 @@
+"""``lightning-automations migrate``: shows what would change in a configuration, and writes it where asked to."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+
+from lightning_automations.config.document import read_document
+from lightning_automations.config.migration.migrating import migrated
+from lightning_automations.config.migration.writing import keep_backup, write_atomically
+
+__all__ = ["run_migrate"]
+
+_MARK = "\ufeff"
+
+
+def run_migrate(*, file: Path, output: Path | None, in_place: bool) -> int:
+    """Print the difference; write the new file if there is a place for it.
+
+    Args:
+        file: The configuration.
+        output: Where to write the new one; None: nowhere.
+        in_place: Write it over the old one, of which a backup is kept.
+
+    Returns:
+        The exit status: 0, or 2 where the system does not let it be written.
+
+    Raises:
+        ConfigError: If the file does not load or cannot be changed safely. Nothing is written then.
+    """
+    read_document(file)  # refuses what is no readable configuration before its bytes are looked at
+    old = file.read_bytes().decode("utf-8")
+    mark = _MARK if old.startswith(_MARK) else ""
+    new = mark + migrated(old[len(mark) :], str(file))
+    target = file if in_place else output
+    _show(old, new, str(file), str(target or file))
+    try:
+        if target is not None:
+            _write(new, target, backup_of=file if in_place and new != old else None, unchanged=in_place and new == old)
+    except OSError as error:
+        print(f"{target}: cannot be written ({error.strerror})", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _show(old: str, new: str, before: str, after: str) -> None:
+    if old == new:
+        print(f"{before}: nothing to change", file=sys.stderr)
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), before, after, lineterm="")
+    for line in lines:
+        print(line)
+
+
+def _write(text: str, target: Path, *, backup_of: Path | None, unchanged: bool) -> None:
+    if unchanged:
+        return
+    if backup_of is not None:
+        print(f"The old file is kept as {keep_backup(backup_of)}", file=sys.stderr)
+    write_atomically(target, text.encode("utf-8"))
+    print(f"Written: {target}", file=sys.stderr)
