@@ -52,7 +52,7 @@ def test_the_recommended_block_is_written() -> None:
         PARAGON,
         PARAGON.replace(b"\n", b"\r\n"),
         b"\xef\xbb\xbf" + PARAGON,
-        b"a: &x [1, 2]\nb: *x\ntrain:\n  lr: !!float 2e-4  # rate\n # odd\n\n\nval: {a: 'q', \"b\": \xc3\xa9}  # a\ttab\n",
+        b"a: &x [1, 2]\nb: *x\ntrain:\n  lr: !!float 2e-4  # \n # odd\n\nval: {a: 'q', \"b\": \xc3\xa9}  # a\ttab\n",
         b"train:\n  lr: 1e-4",
         b"train: {lr: 1}\n",
         b"a: 1",

@@ -105,7 +105,7 @@ def _numbers(values: Values, clip: Fact[bool | float] | None) -> Numbers:
         clip_norm=None if clip is None else float(clip.value),
         scheduler_type=None if scheduler is None else scheduler.type.value,
         scheduler_params={} if scheduler is None else scheduler.arguments,
-        stopping={"monitor_metric": name for name in chosen},
+        stopping={"monitor_metric": chosen[0]} if chosen else {},
     )
 
 
