@@ -22,7 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments after the name of the command; None: those of this process.
 
     Returns:
-        The exit status: 0 on success, 2 when the command could not start, which is then explained on stderr.
+        The exit status: 0 on success, 2 when the command could not start, which is then explained on stderr; ``check``
+        has 1 for files in which something is to be mended.
 
     Raises:
         SystemExit: After ``--help`` and ``--version``, and with status 2 for arguments that are not known.
@@ -45,6 +46,41 @@ def _migrate(arguments: argparse.Namespace) -> int:
     from lightning_automations.cli.migrate import run_migrate
 
     return run_migrate(file=arguments.file, output=arguments.output, in_place=arguments.in_place)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from lightning_automations.cli.check import run_check
+
+    return run_check(
+        arguments.files,
+        form=arguments.format,
+        strict=arguments.strict,
+        samples=arguments.samples,
+        steps=arguments.steps,
+    )
+
+
+def _add_check(commands: Any) -> None:
+    check = commands.add_parser(
+        "check",
+        help="say how the automations stand in a training configuration, and what to mend",
+        description="Say how each automation stands in a training configuration: right, partly, missing, old style, "
+        "without effect or invalid, with file and line. The files are not changed. Exit status: 0 where nothing is to "
+        "be mended, 1 where something is, 2 where a file cannot be read.",
+    )
+    check.add_argument("files", type=Path, nargs="+", metavar="FILE", help="YAML file of a training run")
+    check.add_argument("--format", choices=("table", "json", "markdown"), default="table", help="of what is printed")
+    check.add_argument("--strict", action="store_true", help="exit with 1 for notes, too")
+    check.add_argument("--samples", type=_count, metavar="N", help="samples of an epoch, where the file does not tell")
+    check.add_argument("--steps", type=_count, metavar="N", help="optimizer steps of the run; wins over the file's")
+    check.set_defaults(run=_check)
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ValueError(text)
+    return count
 
 
 def _add_migrate(commands: Any) -> None:
@@ -92,5 +128,6 @@ def _parser() -> argparse.ArgumentParser:
         description="Print the JSON Schema (draft 7) of a file with the section training_automations.",
     )
     schema.set_defaults(run=_schema)
+    _add_check(commands)
     _add_migrate(commands)
     return parser

@@ -1,0 +1,159 @@
+"""What holds for every automation: whether it is there, valid, turned on, and named once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import TypeVar
+
+from lightning_automations.config.analysis.facts import TrainingFacts, WrittenAutomation
+from lightning_automations.config.diagnosis.finding import Finding, Status, Subject
+from lightning_automations.config.yaml_tree import joined
+from lightning_automations.core.settings import AutomationSettings, RunLength
+
+__all__ = ["EARLY_STEPS", "automation_subject", "effective", "finding_at", "spent_early"]
+
+S = TypeVar("S", bound=AutomationSettings)
+Traps = Callable[[TrainingFacts, WrittenAutomation, S], Iterable[Finding]]
+
+EARLY_STEPS = 1000
+"""A budget that may be used up before this step leaves the rest of a longer run to the fallback."""
+
+
+def finding_at(facts: TrainingFacts, path: str, *, found: str, why: str, mend: str, **more: object) -> Finding:
+    """A finding about the setting at a dotted path; ``partly`` where no other status is given."""
+    finding = Finding(status=Status.PARTLY, path=path, line=facts.line(path), found=found, why=why, mend=mend)
+    return replace(finding, **more)  # type: ignore[arg-type]  # status and note
+
+
+def automation_subject(
+    facts: TrainingFacts, kind: type[S], *, old_style: Iterable[Finding], why: str, traps: Traps[S]
+) -> Subject:
+    """How one automation stands.
+
+    Args:
+        facts: About the file.
+        kind: Its settings.
+        old_style: What the file has in its place, where it has no such automation.
+        why: Why it matters, where the file has nothing.
+        traps: What is valid and yet wrong, given the automation and the settings that hold in the run.
+    """
+    name, written = kind.automation, facts.automation(kind)
+    if written is None:
+        found = tuple(old_style) or (_missing(facts, name, why),)
+        return Subject(name=name, present=found[0].found, findings=found)
+    settings = effective(facts, written)
+    present = f"{written.path} is there" + ("" if written.enabled else ", turned off")
+    if not isinstance(settings, kind):
+        return Subject(name=name, present=f"{present}, and not valid", findings=tuple(_invalid(facts, written)))
+    if not written.enabled:
+        return Subject(name=name, present=present, findings=(_turned_off(facts, written, why),))
+    found = (*_twice(facts, kind), *_does_nothing(facts, written, settings), *traps(facts, written, settings))
+    return Subject(name=name, present=present, findings=found)
+
+
+def effective(facts: TrainingFacts, written: WrittenAutomation) -> AutomationSettings | None:
+    """The settings that hold in the run: counts that are not written are shortened to it. None: they are not valid."""
+    if written.settings is None:
+        return None
+    return written.settings.fitted(run_length(facts), type(written.settings).names_written(written.written))
+
+
+def run_length(facts: TrainingFacts) -> RunLength:
+    """Steps and epochs of the run, as far as they are known; an epoch that is begun counts."""
+    steps, epochs = facts.length.steps, facts.length.epochs
+    return RunLength(
+        steps=None if steps is None else steps.value, epochs=None if epochs is None else -int(-epochs.value // 1)
+    )
+
+
+def spent_early(
+    facts: TrainingFacts, written: WrittenAutomation, settings: AutomationSettings, *, every_steps: int, setting: str
+) -> Iterator[Finding]:
+    """A budget of adjustments that a change at every decision uses up at the beginning of the run.
+
+    Args:
+        facts: About the file.
+        written: The automation.
+        settings: Its settings.
+        every_steps: Optimizer steps between two decisions.
+        setting: Name of the setting that says so.
+    """
+    budget, length = settings.max_adjustments, facts.length.steps
+    if not budget or budget * every_steps >= EARLY_STEPS:
+        return
+    if length is not None and length.value > EARLY_STEPS:
+        yield finding_at(
+            facts,
+            joined(written.path, "max_adjustments"),
+            found=f"max_adjustments is {budget}, and a decision falls every {every_steps} steps ({setting})",
+            why=f"the budget can be used up by step {budget * every_steps} of {length.value}; after it the fallback "
+            "holds for the rest of the run",
+            mend="Raise max_adjustments, or leave it out.",
+        )
+
+
+def _missing(facts: TrainingFacts, name: str, why: str) -> Finding:
+    others = any(automation.enabled for automation in facts.automations)
+    path = facts.section.path if facts.section is not None else ""
+    return finding_at(
+        facts,
+        path,
+        status=Status.MISSING,
+        found=f"there is no {name}" + (", and others are named" if others else ""),
+        why=why,
+        mend=f"Name {name} in the section." if others else "Run `lightning-automations migrate` on this file.",
+        note=others,
+    )
+
+
+def _turned_off(facts: TrainingFacts, written: WrittenAutomation, why: str) -> Finding:
+    return finding_at(
+        facts,
+        written.path,
+        status=Status.WITHOUT_EFFECT,
+        found="it is turned off",
+        why=why,
+        mend="Write enabled: true, or leave it off if that is meant.",
+        note=True,
+    )
+
+
+def _invalid(facts: TrainingFacts, written: WrittenAutomation) -> Iterator[Finding]:
+    for problem in facts.problems:
+        if problem.path == written.path or problem.path.startswith(f"{written.path}."):
+            yield Finding.of_problem(problem)
+
+
+def _twice(facts: TrainingFacts, kind: type[AutomationSettings]) -> Iterator[Finding]:
+    first, *others = [automation for automation in facts.automations if automation.kind is kind and automation.enabled]
+    for other in others:
+        yield finding_at(
+            facts,
+            other.path,
+            found=f"a second {kind.automation} beside the one at {first.path}",
+            why="two of them change the same thing, each as if it were alone",
+            mend="Remove one of them.",
+        )
+
+
+def _does_nothing(facts: TrainingFacts, written: WrittenAutomation, settings: AutomationSettings) -> Iterator[Finding]:
+    if settings.max_adjustments == 0:
+        yield finding_at(
+            facts,
+            joined(written.path, "max_adjustments"),
+            status=Status.WITHOUT_EFFECT,
+            found="max_adjustments is 0",
+            why="it retires to its fallback as training starts",
+            mend="Raise max_adjustments, or leave it out.",
+        )
+    if settings.dry_run:
+        yield finding_at(
+            facts,
+            joined(written.path, "dry_run"),
+            status=Status.WITHOUT_EFFECT,
+            found="dry_run is true",
+            why="it decides and records, and changes nothing",
+            mend="Remove dry_run when you have seen enough.",
+            note=True,
+        )

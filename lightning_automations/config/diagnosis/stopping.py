@@ -1,0 +1,107 @@
+"""How the run is ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lightning_automations.config.analysis.facts import TrainingFacts, WrittenAutomation
+from lightning_automations.config.diagnosis.automation import automation_subject, finding_at, run_length
+from lightning_automations.config.diagnosis.finding import Finding, Status, Subject
+from lightning_automations.config.diagnosis.metric import metric_not_computed
+from lightning_automations.config.yaml_tree import joined
+from lightning_automations.core.early_stopping import EarlyStoppingSettings
+
+__all__ = ["stopping_subject"]
+
+_WHY = "a run that is over, or overfits, goes on to its last step"
+_FEW_STEPS_PER_EPOCH = 100
+"""Epochs of fewer optimizer steps are rare."""
+
+
+def stopping_subject(facts: TrainingFacts) -> Subject:
+    """How ``IntelligentEarlyStopping`` stands in a file."""
+    return automation_subject(facts, EarlyStoppingSettings, old_style=_old_style(facts), why=_WHY, traps=_traps)
+
+
+def _old_style(facts: TrainingFacts) -> Iterator[Finding]:
+    for stopper in facts.stoppers:
+        yield finding_at(
+            facts,
+            stopper.path,
+            status=Status.OLD_STYLE,
+            found=f"the run is stopped by {stopper.value}",
+            why="a patience alone stops slow improvers too early, or late ones too late",
+            mend="Use IntelligentEarlyStopping, which takes its place in the Trainer.",
+        )
+
+
+def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: EarlyStoppingSettings) -> Iterator[Finding]:
+    for obstacle in settings.obstacles(run_length(facts)):
+        name = obstacle.split()[0]
+        yield finding_at(
+            facts,
+            joined(written.path, name) if name in settings.types() else written.path,
+            status=Status.WITHOUT_EFFECT,
+            found=obstacle,
+            why="it can never stop this run",
+            mend="Lower it, or leave it out: what is not written is fitted to the run.",
+        )
+    yield from _epochs_unknown(facts, written, settings)
+    yield from _patience(facts, written, settings)
+    yield from metric_not_computed(facts, written, settings.monitor_metric)
+    for stopper in facts.stoppers:
+        yield finding_at(
+            facts,
+            stopper.path,
+            found=f"{stopper.value} is there beside the automation",
+            why="two of them end the run, and the more impatient one decides",
+            mend="Remove it; its settings have the same names here.",
+        )
+
+
+def _epochs_unknown(
+    facts: TrainingFacts, written: WrittenAutomation, settings: EarlyStoppingSettings
+) -> Iterator[Finding]:
+    """``min_epochs`` in a run that is counted in steps: whether it is ever reached depends on the number of samples."""
+    length = facts.length
+    if length.steps is None or length.epochs is not None or "min_epochs" not in written.written:
+        return
+    if settings.min_epochs == 0:
+        return
+    most = length.steps.value // settings.min_epochs
+    per_step = length.samples_per_step
+    samples = "" if per_step is None else f", {most * per_step} samples,"
+    yield finding_at(
+        facts,
+        joined(written.path, "min_epochs"),
+        found=f"min_epochs is {settings.min_epochs} and the run has {length.steps.value} steps",
+        why=f"it can stop this run only if an epoch has fewer than {most} steps{samples} and the file does not tell",
+        mend="Write min_epochs: 0, min_iterations says the same in steps; or say how many samples an epoch has with "
+        "--samples.",
+        note=most >= _FEW_STEPS_PER_EPOCH,
+    )
+
+
+def _patience(facts: TrainingFacts, written: WrittenAutomation, settings: EarlyStoppingSettings) -> Iterator[Finding]:
+    steps, between = facts.length.steps, facts.validation_steps
+    names = ("patience", "max_no_improvement")
+    if steps is not None and settings.criteria != ("plateau",) and settings.uses("plateau"):
+        wait = settings.warmup_iterations + settings.shortest_wait
+        if wait >= steps.value:
+            yield finding_at(
+                facts,
+                joined(written.path, names[settings.patience > settings.max_no_improvement]),
+                found=f"a plateau takes {settings.shortest_wait} steps after the warm-up of "
+                f"{settings.warmup_iterations}, and the run has {steps.value}",
+                why="no plateau can end this run",
+                mend=f"Lower it, to {max(1, steps.value // 5)} for instance, or leave it out.",
+            )
+    for name in names:
+        if between is not None and name in written.written and getattr(settings, name) < between.value:
+            yield finding_at(
+                facts,
+                joined(written.path, name),
+                found=f"{name} is {getattr(settings, name)} and validation comes every {between.value} steps",
+                why="a single validation without improvement ends the run",
+                mend=f"Write several times {between.value}.",
+            )
