@@ -16,9 +16,11 @@ from lightning_automations.config.analysis.facts import read_facts
 from lightning_automations.config.diagnosis.diagnosing import diagnose
 from lightning_automations.config.diagnosis.finding import Diagnosis, Finding, Status
 from lightning_automations.config.diagnosis.output import Unreadable, as_json, as_markdown, verdict
+from lightning_automations.config.loading import Check
 from lightning_automations.config.migration.migrating import migrated
 from lightning_automations.core.errors import ConfigError, Problem
 from lightning_automations.core.learning_rate import LearningRateSettings
+from lightning_automations.core.settings import AutomationSettings
 
 __all__ = ["run_check"]
 
@@ -60,7 +62,7 @@ def run_check(files: Sequence[Path], *, form: str, strict: bool, samples: int | 
 
 
 def _result(file: Path, *, samples: int | None, steps: int | None) -> Diagnosis | Unreadable:
-    checks = {LearningRateSettings: _problems_of_fallback}
+    checks: Mapping[type[AutomationSettings], Check] = {LearningRateSettings: _problems_of_fallback}
     try:
         return diagnose(read_facts(file, samples=samples, steps=steps, checks=checks))
     except ConfigError as error:
@@ -108,7 +110,7 @@ def _print_tables(results: Iterable[Diagnosis | Unreadable]) -> None:
 def _table(diagnosis: Diagnosis) -> Table:
     table = Table(show_header=False, show_lines=True)
     table.add_column(no_wrap=True)
-    table.add_column(ratio=1)
+    table.add_column(ratio=1, overflow="fold")
     for subject in diagnosis.subjects:
         heading = Text(f"{subject.name}\n").append(subject.status.value, style=_STYLES[subject.status])
         told = [_told(finding) for finding in subject.findings] or [Text(subject.present)]

@@ -9,9 +9,10 @@ from typing import TypeVar
 from lightning_automations.config.analysis.facts import TrainingFacts, WrittenAutomation
 from lightning_automations.config.diagnosis.finding import Finding, Status, Subject
 from lightning_automations.config.yaml_tree import joined
+from lightning_automations.core.errors import Problem
 from lightning_automations.core.settings import AutomationSettings, RunLength
 
-__all__ = ["EARLY_STEPS", "automation_subject", "effective", "finding_at", "spent_early"]
+__all__ = ["EARLY_STEPS", "automation_subject", "effective", "finding_at", "problems_of", "run_length", "spent_early"]
 
 S = TypeVar("S", bound=AutomationSettings)
 Traps = Callable[[TrainingFacts, WrittenAutomation, S], Iterable[Finding]]
@@ -44,8 +45,10 @@ def automation_subject(
         return Subject(name=name, present=found[0].found, findings=found)
     settings = effective(facts, written)
     present = f"{written.path} is there" + ("" if written.enabled else ", turned off")
-    if not isinstance(settings, kind):
-        return Subject(name=name, present=f"{present}, and not valid", findings=tuple(_invalid(facts, written)))
+    problems = problems_of(facts, written)
+    if problems or not isinstance(settings, kind):
+        invalid = tuple(Finding.of_problem(problem) for problem in problems)
+        return Subject(name=name, present=f"{present}, and not valid", findings=invalid)
     if not written.enabled:
         return Subject(name=name, present=present, findings=(_turned_off(facts, written, why),))
     found = (*_twice(facts, kind), *_does_nothing(facts, written, settings), *traps(facts, written, settings))
@@ -57,6 +60,17 @@ def effective(facts: TrainingFacts, written: WrittenAutomation) -> AutomationSet
     if written.settings is None:
         return None
     return written.settings.fitted(run_length(facts), type(written.settings).names_written(written.written))
+
+
+def problems_of(facts: TrainingFacts, written: WrittenAutomation) -> list[Problem]:
+    """What is not valid in the settings of an automation that the file names."""
+    if facts.section is not None and written.path == facts.section.path:
+        return []  # a section that names none: what is wrong there is the section's
+    return [
+        problem
+        for problem in facts.problems
+        if problem.path == written.path or problem.path.startswith(f"{written.path}.")
+    ]
 
 
 def run_length(facts: TrainingFacts) -> RunLength:
@@ -94,7 +108,7 @@ def spent_early(
 
 
 def _missing(facts: TrainingFacts, name: str, why: str) -> Finding:
-    others = any(automation.enabled for automation in facts.automations)
+    others = bool(facts.automations)
     path = facts.section.path if facts.section is not None else ""
     return finding_at(
         facts,
@@ -117,12 +131,6 @@ def _turned_off(facts: TrainingFacts, written: WrittenAutomation, why: str) -> F
         mend="Write enabled: true, or leave it off if that is meant.",
         note=True,
     )
-
-
-def _invalid(facts: TrainingFacts, written: WrittenAutomation) -> Iterator[Finding]:
-    for problem in facts.problems:
-        if problem.path == written.path or problem.path.startswith(f"{written.path}."):
-            yield Finding.of_problem(problem)
 
 
 def _twice(facts: TrainingFacts, kind: type[AutomationSettings]) -> Iterator[Finding]:

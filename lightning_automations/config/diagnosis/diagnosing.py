@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lightning_automations.config.analysis.facts import FileKind, TrainingFacts
-from lightning_automations.config.diagnosis.automation import finding_at
+from lightning_automations.config.diagnosis.automation import finding_at, problems_of
 from lightning_automations.config.diagnosis.batch_size import batch_size_subject
 from lightning_automations.config.diagnosis.clipping import clipping_subject
 from lightning_automations.config.diagnosis.finding import Diagnosis, Finding, Status, Subject
@@ -38,21 +38,19 @@ def diagnose(facts: TrainingFacts) -> Diagnosis:
 
 def _section(facts: TrainingFacts) -> Subject:
     """The section as a whole: there, readable, turned on, and read by the program."""
-    by_class_path = [automation for automation in facts.automations if automation.by_class_path]
-    if facts.section is None and by_class_path and not _problems(facts):
-        return Subject(name=SECTION, present=f"{len(by_class_path)} automation(s) stand in trainer.callbacks")
-    if facts.section is None:
-        present = "there is no such section"
-    else:
+    listed = sum(automation.by_class_path for automation in facts.automations)
+    if facts.section is not None:
         present = f"{facts.section.path} is there"
-    return Subject(name=SECTION, present=present, findings=tuple(_section_findings(facts)))
+    else:
+        present = f"{listed} of the callbacks in the trainer's list" if listed else "there is no such section"
+    return Subject(name=SECTION, present=present, findings=tuple(_section_findings(facts, missing=not listed)))
 
 
-def _section_findings(facts: TrainingFacts) -> Iterator[Finding]:
+def _section_findings(facts: TrainingFacts, *, missing: bool) -> Iterator[Finding]:
     for problem in _problems(facts):
         yield Finding.of_problem(problem)
     if facts.section is None:
-        if not facts.problems:
+        if missing:
             yield finding_at(
                 facts,
                 "",
@@ -84,9 +82,5 @@ def _section_findings(facts: TrainingFacts) -> Iterator[Finding]:
 
 def _problems(facts: TrainingFacts) -> list[Problem]:
     """Those that belong to no automation that was recognized."""
-    paths = [automation.path for automation in facts.automations if automation.settings is None]
-    return [
-        problem
-        for problem in facts.problems
-        if not any(problem.path == path or problem.path.startswith(f"{path}.") for path in paths)
-    ]
+    told = [problem for automation in facts.automations for problem in problems_of(facts, automation)]
+    return [problem for problem in facts.problems if problem not in told]
