@@ -87,7 +87,7 @@ def test_length_and_samples_may_be_told(written: Path, capsys: pytest.CaptureFix
     (written / "long.yml").write_text("training_automations:\n  early_stopping: {min_iterations: 900}\n")
     assert main(["check", "long.yml"]) == 0
     # torch is not asked where there is no fallback
-    (written / "rate.yml").write_text("training_automations:\n  learning_rate_scheduler:\n")
+    (written / "rate.yml").write_text("training_automations:\n  learning_rate_scheduler: {plateau_patience: 9}\n")
     assert main(["check", "rate.yml"]) == 0
     assert main(["check", "long.yml", "--steps", "900"]) == 1
     assert "the run has 900 steps" in capsys.readouterr().out

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lightning_automations.config.analysis.facts import TrainingFacts, WrittenAutomation
-from lightning_automations.config.diagnosis.finding import Finding, Status, Subject
+from lightning_automations.config.diagnosis.finding import Change, Finding, Status, Subject
 from lightning_automations.config.yaml_tree import joined
 from lightning_automations.core.errors import Problem
 from lightning_automations.core.settings import AutomationSettings, RunLength
@@ -21,10 +21,21 @@ EARLY_STEPS = 1000
 """A budget that may be used up before this step leaves the rest of a longer run to the fallback."""
 
 
-def finding_at(facts: TrainingFacts, path: str, *, found: str, why: str, mend: str, **more: object) -> Finding:
-    """A finding about the setting at a dotted path; ``partly`` where no other status is given."""
+def finding_at(facts: TrainingFacts, path: str, *, found: str, why: str, mend: str, **more: Any) -> Finding:
+    """A finding about the setting at a dotted path.
+
+    Args:
+        facts: About the file.
+        path: Of the setting.
+        found: What is there.
+        why: Why it matters.
+        mend: What to do.
+        more: ``status``, where it is not ``partly``; ``note``; and ``value``, which mends it where it is written there.
+    """
+    if "value" in more:
+        more["change"] = Change(path, more.pop("value"))
     finding = Finding(status=Status.PARTLY, path=path, line=facts.line(path), found=found, why=why, mend=mend)
-    return replace(finding, **more)  # type: ignore[arg-type]  # status and note
+    return replace(finding, **more)
 
 
 def automation_subject(
@@ -104,6 +115,7 @@ def spent_early(
             why=f"the budget can be used up by step {budget * every_steps} of {length.value}; after it the fallback "
             "holds for the rest of the run",
             mend="Raise max_adjustments, or leave it out.",
+            value=None,
         )
 
 

@@ -49,6 +49,7 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: BatchSize
             found="auto_vram_management is on beside the automation",
             why="two of them choose the batch, each as if it were alone",
             mend="Turn auto_vram_management off.",
+            value=False,
         )
     yield from _bounds(facts, written, settings)
     yield from spent_early(
@@ -62,6 +63,7 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: BatchSize
             found=f"adjustment_frequency is {settings.adjustment_frequency} and the run has {length.value} steps",
             why="no decision is ever due: out-of-memory errors are survived, and memory is not filled",
             mend=f"Lower it, to {max(1, length.value // 100)} for instance.",
+            value=max(1, length.value // 100),
         )
 
 
@@ -77,6 +79,7 @@ def _bounds(facts: TrainingFacts, written: WrittenAutomation, settings: BatchSiz
             why="the batch of the run lies outside of the bounds: it is left as it is, and can neither grow nor come "
             "back to where it was",
             mend=f"Write {bound}: {batch.value}.",
+            value=batch.value,
         )
     size = settings.fallback.get("batch_size")
     if "fallback" in written.written and size is not None and not low <= size <= high:
@@ -86,4 +89,5 @@ def _bounds(facts: TrainingFacts, written: WrittenAutomation, settings: BatchSiz
             found=f"the fallback's batch_size is {size}, and the bounds are {low} and {high}",
             why="once it has retired, pieces would be of a size that it may not choose itself",
             mend=f"Write a size from {low} to {high}.",
+            value=min(max(size, low), high),
         )

@@ -36,18 +36,15 @@ def _old_style(facts: TrainingFacts) -> Iterator[Finding]:
 
 def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: GradientClippingSettings) -> Iterator[Finding]:
     if facts.clip is not None:
+        kept = "" if facts.clip.value is True else f"; write initial_threshold: {facts.clip.value:g} if it was right"
         yield finding_at(
             facts,
             facts.clip.path,
             found=f"{facts.clip.path} clips beside the automation",
             why="the fixed value acts after the automation, on gradients that it has clipped: the lower of the two "
             "holds",
-            mend="Turn it off"
-            + (
-                f"; write initial_threshold: {facts.clip.value:g} if it was right."
-                if facts.clip.value is not True
-                else "."
-            ),
+            mend=f"Turn it off{kept}.",
+            value=False if facts.clip.value is True else None,
         )
     yield from _clip_outside_bounds(facts, written, settings)
     yield from spent_early(
@@ -61,6 +58,7 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: GradientC
             found=f"monitoring_frequency is {settings.monitoring_frequency} and the run has {length.value} steps",
             why="after the first few steps the threshold does not move any more",
             mend=f"Lower it, to {max(1, min(10, length.value // 10))} for instance.",
+            value=max(1, min(10, length.value // 10)),
         )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from typing_extensions import Self
 
 from lightning_automations.core.errors import Problem
 
-__all__ = ["Diagnosis", "Finding", "Status", "Subject"]
+__all__ = ["Change", "Diagnosis", "Finding", "Status", "Subject"]
 
 
 class Status(str, Enum):
@@ -29,6 +30,19 @@ class Status(str, Enum):
     """It is there, and nothing speaks against it."""
 
 
+@dataclass(frozen=True)
+class Change:
+    """A value that mends a finding.
+
+    Args:
+        path: Dotted path of the setting.
+        value: What to write there.
+    """
+
+    path: str
+    value: Any
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """One thing that should be otherwise, or that is worth knowing.
@@ -41,6 +55,7 @@ class Finding:
         why: Why it matters, a sentence.
         mend: What to do, a sentence.
         note: Whether it is worth knowing only: it may be meant, or cannot be judged from the file.
+        change: A value that mends it, where one is as good as any other that would; None: the user has to choose.
     """
 
     status: Status
@@ -50,6 +65,7 @@ class Finding:
     why: str
     mend: str
     note: bool = False
+    change: Change | None = None
 
     @classmethod
     def of_problem(cls, problem: Problem) -> Self:

@@ -49,6 +49,7 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: LearningR
             found=f"plateau_patience is {settings.plateau_patience} and the run has {length.value} steps",
             why="no plateau is ever long enough to be one",
             mend=f"Lower it, to {max(1, length.value // 5)} for instance, or leave it out: then it fits the run.",
+            value=max(1, length.value // 5),
         )
     yield from spent_early(facts, written, settings, every_steps=settings.plateau_patience, setting="plateau_patience")
     yield from metric_not_computed(facts, written, settings.monitor_metric, uses=settings.monitor_validation)
@@ -85,6 +86,7 @@ def _horizon(facts: TrainingFacts, fallback: str, params: Mapping[str, Any]) -> 
                 if count < length.value
                 else "the schedule is made for a longer run",
                 mend=f"Write {length.value}.",
+                value=length.value,
             )
     milestones = params.get("milestones")
     if isinstance(milestones, list) and milestones and all(_beyond(one, length.value) for one in milestones):

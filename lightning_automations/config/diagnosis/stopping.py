@@ -16,6 +16,7 @@ __all__ = ["stopping_subject"]
 _WHY = "a run that is over, or overfits, goes on to its last step"
 _FEW_STEPS_PER_EPOCH = 100
 """Epochs of fewer optimizer steps are rare."""
+_VALIDATIONS_OF_PATIENCE = 5
 
 
 def stopping_subject(facts: TrainingFacts) -> Subject:
@@ -36,16 +37,7 @@ def _old_style(facts: TrainingFacts) -> Iterator[Finding]:
 
 
 def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: EarlyStoppingSettings) -> Iterator[Finding]:
-    for obstacle in settings.obstacles(run_length(facts)):
-        name = obstacle.split()[0]
-        yield finding_at(
-            facts,
-            joined(written.path, name) if name in settings.types() else written.path,
-            status=Status.WITHOUT_EFFECT,
-            found=obstacle,
-            why="it can never stop this run",
-            mend="Lower it, or leave it out: what is not written is fitted to the run.",
-        )
+    yield from _obstacles(facts, written, settings)
     yield from _epochs_unknown(facts, written, settings)
     yield from _patience(facts, written, settings)
     yield from metric_not_computed(facts, written, settings.monitor_metric)
@@ -56,6 +48,23 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: EarlyStop
             found=f"{stopper.value} is there beside the automation",
             why="two of them end the run, and the more impatient one decides",
             mend="Remove it; its settings have the same names here.",
+        )
+
+
+def _obstacles(facts: TrainingFacts, written: WrittenAutomation, settings: EarlyStoppingSettings) -> Iterator[Finding]:
+    """What keeps it from ever stopping this run, as it would say itself when training starts."""
+    fitted = EarlyStoppingSettings().fitted(run_length(facts), written=())
+    for obstacle in settings.obstacles(run_length(facts)):
+        name = obstacle.split()[0]
+        is_setting = name in settings.types()
+        yield finding_at(
+            facts,
+            joined(written.path, name) if is_setting else written.path,
+            status=Status.WITHOUT_EFFECT,
+            found=obstacle,
+            why="it can never stop this run",
+            mend="Lower it, or leave it out: what is not written is fitted to the run.",
+            **({"value": getattr(fitted, name)} if is_setting else {}),
         )
 
 
@@ -79,6 +88,7 @@ def _epochs_unknown(
         mend="Write min_epochs: 0, min_iterations says the same in steps; or say how many samples an epoch has with "
         "--samples.",
         note=most >= _FEW_STEPS_PER_EPOCH,
+        value=0,
     )
 
 
@@ -95,6 +105,7 @@ def _patience(facts: TrainingFacts, written: WrittenAutomation, settings: EarlyS
                 f"{settings.warmup_iterations}, and the run has {steps.value}",
                 why="no plateau can end this run",
                 mend=f"Lower it, to {max(1, steps.value // 5)} for instance, or leave it out.",
+                value=max(1, steps.value // 5),
             )
     for name in names:
         if between is not None and name in written.written and getattr(settings, name) < between.value:
@@ -104,4 +115,5 @@ def _patience(facts: TrainingFacts, written: WrittenAutomation, settings: EarlyS
                 found=f"{name} is {getattr(settings, name)} and validation comes every {between.value} steps",
                 why="a single validation without improvement ends the run",
                 mend=f"Write several times {between.value}.",
+                value=_VALIDATIONS_OF_PATIENCE * between.value,
             )

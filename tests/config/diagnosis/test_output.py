@@ -11,7 +11,7 @@ from lightning_automations.config.diagnosis.output import Unreadable, as_json, a
 from lightning_automations.core.errors import Problem
 from tests.config.diagnosis.test_diagnosing import PARAGON, diagnosed
 
-KEYS = {"status", "path", "line", "found", "why", "mend", "note"}
+KEYS = {"status", "path", "line", "found", "why", "mend", "note", "change"}
 
 
 def test_json_has_a_stable_form() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
-from lightning_automations.config.diagnosis.finding import Status
+from lightning_automations.config.diagnosis.finding import Change, Diagnosis, Status
 from tests.config.diagnosis.test_diagnosing import diagnosed, findings, statuses
 
 LR, BATCH = "IntelligentLearningRateScheduler", "DynamicBatchSizeOptimizer"
@@ -157,6 +158,19 @@ def _is_trap(name: str, wrong: str, mended: str, path: str, words: str, folder: 
     assert words in f"{finding.found}. {finding.why}."
     assert not finding.note
     assert findings(diagnosed(_file(f"{name} {mended}", rest=rest), folder), name) == []
+    if finding.change is not None:
+        assert findings(_changed(_file(f"{name} {wrong}", rest=rest), finding.change, folder), name) == []
+
+
+def _changed(text: str, change: Change, folder: Path) -> Diagnosis:
+    """The file with the value that is said to mend it."""
+    data = yaml.safe_load(text)
+    inner = data
+    *way, last = change.path.split(".")
+    for key in way:
+        inner = inner[key]
+    inner[last] = change.value
+    return diagnosed(yaml.safe_dump(data), folder)
 
 
 @pytest.mark.parametrize(
