@@ -36,6 +36,18 @@ def test_the_examples_and_the_recommended_block_pass(path: Path) -> None:
     assert problems(yaml.safe_load(path.read_text(encoding="utf-8"))) == []
 
 
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_editors_find_the_schema_of_an_example(path: Path) -> None:
+    """The first line names the file that lies beside it."""
+    assert path.read_text(encoding="utf-8").startswith("# yaml-language-server: $schema=schema.json\n")
+
+
+def test_the_schema_beside_the_examples_is_the_one_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Written by ``lightning-automations schema > example_configs/schema.json``."""
+    assert main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((ROOT / "example_configs" / "schema.json").read_text())
+
+
 @pytest.mark.parametrize(
     ("section", "place"),
     [

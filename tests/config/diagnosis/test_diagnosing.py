@@ -66,7 +66,7 @@ def test_the_recommended_block_cannot_stop_a_run_with_long_epochs() -> None:
     assert diagnose(read_facts(RECOMMENDED, samples=600)).is_sound(strict=True)
 
 
-@pytest.mark.parametrize("name", ["minimal.yml", "super_resolution.yml"])
+@pytest.mark.parametrize("name", ["minimal.yml", "fine_tuning.yml", "super_resolution.yml"])
 def test_our_examples_are_sound(name: str) -> None:
     """What we recommend passes our own check, notes included."""
     assert diagnose(read_facts(ROOT / "example_configs" / name)).is_sound(strict=True)
