@@ -17,6 +17,7 @@ from lightning_automations.callbacks.namespaces import CALLBACK_BASES
 from lightning_automations.callbacks.recording import Recorder
 from lightning_automations.callbacks.session import FitSession, automations_of
 from lightning_automations.core.decision import Adjustment
+from lightning_automations.core.documentation import constructor_docstring
 from lightning_automations.lightning_internals import logs_are_due
 
 __all__ = ["AutomationCallback"]
@@ -50,6 +51,7 @@ class AutomationCallback(DecidingAutomation, *CALLBACK_BASES):  # type: ignore[m
 
         # Editors, help() and LightningCLI see the settings as keyword arguments, from their one declaration.
         constructor.__signature__ = cls.settings_class.signature()  # type: ignore[attr-defined]
+        constructor.__doc__ = constructor_docstring(cls.settings_class, "Takes every setting by name.")
         cls.__init__ = constructor  # type: ignore[method-assign]
 
     def __init__(self, **settings: Any) -> None:
