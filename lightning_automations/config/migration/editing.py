@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lightning_automations.config.migration.layout import Span
 
-__all__ = ["Edit", "added_item", "added_member", "applied", "line_end_of", "removed_lines", "replaced"]
+__all__ = ["Edit", "added_member", "applied", "replaced"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,68 +37,38 @@ def applied(text: str, edits: Iterable[Edit]) -> str:
     return text
 
 
-def line_end_of(text: str) -> str:
-    """The line end that the text uses first."""
-    end = text.find("\n")
-    return "\r\n" if end > 0 and text[end - 1] == "\r" else "\n"
-
-
 def replaced(span: Span, value: str) -> Edit:
     """Another value in the same place."""
     return Edit(start=span.start, end=span.end, text=value)
 
 
-def added_member(text: str, mapping: Span, lines: Sequence[str], *, blank_line: bool) -> Edit:
-    """New lines at the end of a block mapping, at the depth of its keys.
+def added_member(text: str, mapping: Span, lines: Sequence[str]) -> Edit:
+    """New lines at the end of a block mapping, at the depth of its keys, after an empty one.
 
     Args:
         text: The whole text.
         mapping: A mapping with ``is_open_mapping``.
         lines: What to write, without indentation and line ends.
-        blank_line: Whether to leave an empty line before it.
     """
     first = min(member.key_start or 0 for member in mapping.members.values())
-    return _inserted(text, mapping.end, _column(text, first), lines, blank_line=blank_line)
-
-
-def added_item(text: str, items: Span, lines: Sequence[str]) -> Edit:
-    """New items at the end of a block list, at the depth of its dashes.
-
-    Args:
-        text: The whole text.
-        items: A list in block style, which has an item.
-        lines: What to write, the dashes included, without indentation and line ends.
-    """
-    dash = text.rfind("-", 0, items.members[0].start)
-    return _inserted(text, items.end, _column(text, dash), lines, blank_line=False)
-
-
-def removed_lines(text: str, span: Span, start: int) -> Edit:
-    """A member or item without its lines.
-
-    Args:
-        text: The whole text.
-        span: Its value.
-        start: Where its key or dash stands, which is the first thing on its line.
-    """
-    return Edit(start=start - _column(text, start), end=_next_line(text, span.end), text="")
-
-
-def _inserted(text: str, end: int, column: int, lines: Sequence[str], *, blank_line: bool) -> Edit:
-    line_end = line_end_of(text)
-    place = _next_line(text, end)
-    before = "" if place == 0 or text[place - 1] == "\n" else line_end
+    line_end = _line_end_of(text)
+    place = _next_line(text, mapping.end)
+    before = "" if text[place - 1] == "\n" else line_end
     after = line_end if not before else ""
-    padding = " " * column
-    written = [padding + line if line else "" for line in lines]
-    if blank_line:
-        written.insert(0, "")
+    padding = " " * _column(text, first)
+    written = ["", *(padding + line if line else "" for line in lines)]
     return Edit(start=place, end=place, text=before + line_end.join(written) + after)
+
+
+def _line_end_of(text: str) -> str:
+    """The line end that the text uses first."""
+    end = text.find("\n")
+    return "\r\n" if end > 0 and text[end - 1] == "\r" else "\n"
 
 
 def _next_line(text: str, place: int) -> int:
     """Where the next line starts; a block scalar ends there already."""
-    if place > 0 and text[place - 1] == "\n":
+    if text[place - 1] == "\n":
         return place
     end = text.find("\n", place)
     return len(text) if end < 0 else end + 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import yaml
@@ -60,11 +61,9 @@ def read_layout(text: str) -> Span:
         >>> text[span.start : span.end]
         '1'
     """
-    events = iter(yaml.parse(text, Loader=yaml.SafeLoader))
-    for event in events:
-        if isinstance(event, yaml.DocumentStartEvent):
-            break
-    return _span(next(events), events, None)
+    events = yaml.parse(text, Loader=yaml.SafeLoader)
+    # the first two events are the starts of the stream and of the document
+    return _span(next(islice(events, 2, None)), events, None)
 
 
 def _span(event: Any, events: Iterator[Any], key_start: int | None) -> Span:
@@ -80,24 +79,20 @@ def _span(event: Any, events: Iterator[Any], key_start: int | None) -> Span:
     # A block ends where the next thing begins, behind comments that are not its own; a brace ends where it stands.
     if span.in_braces:
         span.end = closing.end_mark.index
-    elif span.members:
+    else:
         span.end = max(member.end for member in span.members.values())
     return span
 
 
 def _read_mapping(span: Span, events: Iterator[Any]) -> Any:
-    for event in events:
-        if isinstance(event, yaml.MappingEndEvent):
-            return event
+    while not isinstance(event := next(events), yaml.MappingEndEvent):
         key = _span(event, events, None)
         name = event.value if isinstance(event, yaml.ScalarEvent) else f"a key at {key.start}"
         span.members[name] = _span(next(events), events, key.start)
-    return None
+    return event
 
 
 def _read_list(span: Span, events: Iterator[Any]) -> Any:
-    for event in events:
-        if isinstance(event, yaml.SequenceEndEvent):
-            return event
+    while not isinstance(event := next(events), yaml.SequenceEndEvent):
         span.members[len(span.members)] = _span(event, events, None)
-    return None
+    return event

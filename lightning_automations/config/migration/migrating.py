@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning_automations.config.analysis.fact import Fact
-from lightning_automations.config.analysis.length import read_length
-from lightning_automations.config.analysis.recipe import (
-    read_clip,
-    read_metrics,
-    read_optimizers,
-    read_scheduler,
-)
+from lightning_automations.config.analysis.facts import TrainingFacts, facts_of
 from lightning_automations.config.analysis.values import Values
-from lightning_automations.config.document import Document, read_document
+from lightning_automations.config.document import read_document
 from lightning_automations.config.loading import load_settings
-from lightning_automations.config.migration.editing import Edit, added_member, applied, replaced
-from lightning_automations.config.migration.layout import Span, read_layout
+from lightning_automations.config.migration.editing import added_member, applied, replaced
+from lightning_automations.config.migration.layout import read_layout
+from lightning_automations.config.migration.owners import Owner, read_owners
 from lightning_automations.config.migration.recommendation import Numbers, recommended
-from lightning_automations.config.migration.rendering import section_lines
+from lightning_automations.config.migration.rendering import scalar, section_lines
 from lightning_automations.config.names import SECTION
 from lightning_automations.config.yaml_tree import YamlTree
 from lightning_automations.core.errors import ConfigError, Problem
@@ -31,10 +25,10 @@ def migrated(text: str, source: str) -> str:
     """The text of a configuration with the recommended section in it.
 
     The section goes to the end of ``train``, or to the end of the file where there is no ``train`` that lines can be
-    added to. A section that is there stays as it is. ``grad_clip: true`` becomes ``false`` beside a new section,
-    because the automation clips now; the key stays, as many a program clips where it is missing. The scheduler stays
-    too: the automation's factor is on top of it, so that a run in which nothing happens is the run that it was. The
-    fallback has the scheduler's own numbers.
+    added to. A section that is there stays as it is. What an automation does from now on is turned off where it is done
+    otherwise: ``grad_clip`` and ``auto_vram_management``. Their keys stay, as many a program clips where the key is
+    missing. The scheduler stays too: the automation's factor is on top of it, so that a run in which nothing happens is
+    the run that it was. The fallback has the scheduler's own numbers.
 
     Args:
         text: The text of the file, without a byte order mark.
@@ -47,57 +41,44 @@ def migrated(text: str, source: str) -> str:
     document = read_document(source)
     if document.problems:
         raise ConfigError(document.located(problem) for problem in document.problems)
-    if _has_section(document):
+    facts = facts_of(document)
+    if facts.section is not None:
         load_settings(source)
         return text
-    if "trainer" in document.data:
+    values = Values(document)
+    if any("trainer" in values.keys(*base) for base in ((), ("fit",))):
         raise ConfigError([_refused("a file whose automations stand in a section", "a file of LightningCLI", source)])
-    return _with_section(text, document, source)
+    return _with_section(text, facts, values, source)
 
 
-def _has_section(document: Document) -> bool:
-    train = document.data.get("train")
-    return SECTION in document.data or (isinstance(train, Mapping) and SECTION in train)
-
-
-def _with_section(text: str, document: Document, source: str) -> str:
-    values, root = Values(document), read_layout(text)
-    clip = read_clip(values, ())
-    block = recommended(_numbers(values, clip))
+def _with_section(text: str, facts: TrainingFacts, values: Values, source: str) -> str:
+    root, block = read_layout(text), recommended(_numbers(facts))
     train = root.at("train")
-    place = train if train is not None and train.is_open_mapping else root
+    place, keys = root, [SECTION]
+    if train is not None and train.is_open_mapping:
+        place, keys = train, ["train", SECTION]
     if not place.is_open_mapping:
         raise ConfigError([_refused("keys on lines of their own", "a mapping in braces", source)])
-    section = {"enabled": True, **block}
-    edits = [added_member(text, place, section_lines(block), blank_line=True)]
-    expected = dict(document.data)
-    if clip is not None:
-        edits.append(_clip_off(root, clip, source))
-        expected["train"] = {**expected["train"], "grad_clip": _OFF[clip.value is True]}
-    if place is root:
-        expected[SECTION] = section
-    else:
-        expected["train"] = {**expected["train"], SECTION: section}
-    return _checked(applied(text, edits), expected, source)
+    edits = [added_member(text, place, section_lines(block))]
+    expected = dict(facts.document.data)
+    for owner in read_owners(values):
+        span = root.at(*owner.keys)
+        if span is None:
+            raise ConfigError([_elsewhere(owner, source)])
+        edits.append(replaced(span, scalar(owner.value)))
+        expected = _changed(expected, owner.keys, owner.value)
+    return _checked(applied(text, edits), _changed(expected, keys, {"enabled": True, **block}), source)
 
 
-_OFF: Mapping[bool, Any] = {True: False, False: None}
-"""What turns off a clip value of true, and one that is a number."""
+def _changed(data: Mapping[Any, Any], keys: Sequence[str], value: Any) -> dict[Any, Any]:
+    """A copy with another value at a path."""
+    first, *others = keys
+    return {**data, first: _changed(data[first], others, value) if others else value}
 
 
-def _clip_off(root: Span, clip: Fact[bool | float], source: str) -> Edit:
-    span = root.at(*clip.path.split("."))
-    if span is None:
-        raise ConfigError([_refused("a value of its own", "one that stands elsewhere", source, clip.path, clip.line)])
-    return replaced(span, "false" if clip.value is True else "null")
-
-
-def _numbers(values: Values, clip: Fact[bool | float] | None) -> Numbers:
-    length = read_length(values, (), samples=None, steps=None)
-    scheduler, metrics = read_scheduler(values, ()), read_metrics(values)
-    rates = [optimizer.rate.value for optimizer in read_optimizers(values, ()) if optimizer.rate is not None]
-    names = () if metrics is None else metrics.value
-    chosen = sorted(names, key=lambda name: name != "val/psnr")[:1]
+def _numbers(facts: TrainingFacts) -> Numbers:
+    length, clip, scheduler, between = facts.length, facts.clip, facts.scheduler, facts.validation_steps
+    rates = [optimizer.rate.value for optimizer in facts.optimizers if optimizer.rate is not None]
     return Numbers(
         steps=None if length.steps is None else length.steps.value,
         batch_size=None if length.batch_size is None else length.batch_size.value,
@@ -105,18 +86,28 @@ def _numbers(values: Values, clip: Fact[bool | float] | None) -> Numbers:
         clip_norm=None if clip is None else float(clip.value),
         scheduler_type=None if scheduler is None else scheduler.type.value,
         scheduler_params={} if scheduler is None else scheduler.arguments,
-        stopping={"monitor_metric": chosen[0]} if chosen else {},
+        validation_steps=None if between is None else between.value,
+        metrics=None if facts.metrics is None else facts.metrics.value,
     )
 
 
 def _checked(text: str, expected: Mapping[str, Any], source: str) -> str:
     """The new text, once it is known to hold what it should and nothing else."""
-    tree = YamlTree(text)
-    # repr tells 1 from 1.0 and from true, and NaN equals itself
-    if tree.problems or repr(tree.data) != repr(dict(expected)):
+    try:
+        tree = YamlTree(text)
+        # repr tells 1 from 1.0 and from true, and NaN equals itself
+        sound = not tree.problems and repr(tree.data) == repr(expected)
+        load_settings(tree.data)
+    except ConfigError:  # its lines are those of a text that nobody has seen
+        sound = False
+    if not sound:
         raise ConfigError([_refused("a file to which keys can be added", "one where that changes others", source)])
-    load_settings(tree.data)
     return text
+
+
+def _elsewhere(owner: Owner, source: str) -> Problem:
+    got = "one that stands elsewhere, or none"
+    return _refused("a value that can be replaced", got, source, ".".join(owner.keys), owner.line)
 
 
 def _refused(expected: str, got: str, source: str, path: str = "", line: int | None = None) -> Problem:

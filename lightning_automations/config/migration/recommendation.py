@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from lightning_automations.config.names import SETTINGS_CLASSES
+from lightning_automations.core.batch_size_settings import BatchSizeSettings
 from lightning_automations.core.checking import checked
+from lightning_automations.core.early_stopping import EarlyStoppingSettings
+from lightning_automations.core.gradient_clipping_settings import GradientClippingSettings
 from lightning_automations.core.settings import AutomationSettings, RunLength
 
 __all__ = ["Numbers", "recommended"]
@@ -37,9 +41,12 @@ _WRITTEN: Mapping[str, tuple[str, ...]] = {
 _LOWEST_SHARE_OF_RATE = 0.05
 """Where the recommended cosine ends, as a share of the rate: 1e-5 for the 2e-4 of the analysis."""
 
+_VALIDATIONS_OF_PATIENCE = 5
+"""Where the recommended patience is over at the first validation."""
+
 _Steps = Annotated[int, Ge(1)]
 _Factor = Annotated[float, Gt(0), Le(1)]
-_Lowest = Annotated[float, Ge(0)]
+_Lowest = Annotated[float, Ge(0), Lt(math.inf)]
 _SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
     # class of torch: short name, arguments that have to be there, arguments that may be
     "multisteplr": ("multistep", {"milestones": tuple[_Steps, ...]}, {"gamma": _Factor}),
@@ -55,31 +62,34 @@ class Numbers:
 
     Args:
         steps: Optimizer steps of the run.
-        epochs: Epochs of the run.
         batch_size: Samples in a batch of the loader.
         rate: The learning rate.
         clip_norm: The largest norm of the gradients.
         scheduler_type: Name of the scheduler.
         scheduler_params: Its arguments.
-        stopping: Settings of early stopping that the file gives, a stopper's or a metric's name.
+        validation_steps: Optimizer steps between validations.
+        metrics: What validation computes, as it is logged; empty where it computes nothing, None where that is not
+            known.
     """
 
     steps: int | None = None
-    epochs: int | None = None
     batch_size: int | None = None
     rate: float | None = None
     clip_norm: float | None = None
     scheduler_type: str | None = None
     scheduler_params: Mapping[str, Any] = field(default_factory=dict)
-    stopping: Mapping[str, Any] = field(default_factory=dict)
+    validation_steps: int | None = None
+    metrics: tuple[str, ...] | None = None
 
 
 def recommended(numbers: Numbers) -> dict[str, dict[str, Any]]:
     """The settings of each automation, under its name.
 
     A count of steps that is too long for the run is shortened as it would be at the start of a fit; where the length
-    of the run is not known it is not written, so that it is fitted then. ``min_epochs`` is 0 in a run that is counted
-    in steps, where ``min_iterations`` says the same in the unit of the run.
+    of the run is not known it is not written, so that it is fitted then. An interval of decisions that the run is too
+    short for becomes 1. ``min_epochs`` is 0 in a run that is counted
+    in steps, where ``min_iterations`` says the same in the unit of the run. A patience that is over at the first
+    validation is raised to several of them, where the run is long enough for that.
 
     Example:
         >>> recommended(Numbers(batch_size=64))["DynamicBatchSizeOptimizer"]["max_batch_size"]
@@ -89,56 +99,74 @@ def recommended(numbers: Numbers) -> dict[str, dict[str, Any]]:
         "IntelligentLearningRateScheduler": {"fallback": _fallback(numbers)},
         "DynamicBatchSizeOptimizer": _batch_size(numbers),
         "AdaptiveGradientClipping": _clipping(numbers),
-        "IntelligentEarlyStopping": dict(numbers.stopping),
+        "IntelligentEarlyStopping": _stopping(numbers),
     }
     return {
-        settings.automation: _in_order(settings.automation, {**_base(settings, numbers), **own[settings.automation]})
+        settings.automation: _in_order(settings, {**_base(settings, numbers), **own[settings.automation]})
         for settings in SETTINGS_CLASSES
     }
 
 
-def _in_order(automation: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings as the recommended block has them, others behind them."""
-    names = [name for name in _WRITTEN[automation] if name in values]
-    return {name: values[name] for name in [*names, *(name for name in values if name not in names)]}
+def _in_order(settings: type[AutomationSettings], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as the recommended block has them; those that are None are left out."""
+    return {name: values[name] for name in _WRITTEN[settings.automation] if values.get(name) is not None}
 
 
 def _base(settings: type[AutomationSettings], numbers: Numbers) -> dict[str, Any]:
-    fitted = settings().fitted(RunLength(steps=numbers.steps, epochs=numbers.epochs), written=())
-    unknown = {"monitor_metric"}
+    fitted = settings().fitted(RunLength(steps=numbers.steps), written=())
+    unknown = {"monitor_metric", *settings.shares_of_epochs}
     if numbers.steps is None:
         unknown.update(settings.shares_of_steps)
-    if numbers.epochs is None:
-        unknown.update(settings.shares_of_epochs)
-    names = _WRITTEN[settings.automation]
-    base = {name: getattr(fitted, name) for name in names if name not in unknown}
-    if numbers.steps is not None and settings.shares_of_epochs:
-        base["min_epochs"] = 0
-    return base
+    return {name: getattr(fitted, name) for name in _WRITTEN[settings.automation] if name not in unknown}
 
 
 def _batch_size(numbers: Numbers) -> dict[str, Any]:
-    if numbers.batch_size is None:
-        return {}
-    most = next(settings() for settings in SETTINGS_CLASSES if settings.automation == "DynamicBatchSizeOptimizer")
-    written = {"max_batch_size": max(vars(most)["max_batch_size"], numbers.batch_size)}
-    return {**written, "fallback": {"batch_size": numbers.batch_size}}
+    defaults = BatchSizeSettings()
+    own: dict[str, Any] = {}
+    if numbers.batch_size is not None:
+        own["max_batch_size"] = max(defaults.max_batch_size, numbers.batch_size)
+        own["fallback"] = {"batch_size": numbers.batch_size}
+    if numbers.steps is not None and defaults.adjustment_frequency >= numbers.steps:
+        own["adjustment_frequency"] = 1
+    return own
 
 
 def _clipping(numbers: Numbers) -> dict[str, Any]:
-    norm = numbers.clip_norm
+    norm, own = numbers.clip_norm, {}
+    if numbers.steps is not None and GradientClippingSettings().monitoring_frequency >= numbers.steps:
+        own["monitoring_frequency"] = 1
     if norm is None:
-        return {}
+        return own
     # the recommended bounds are a tenth and ten times the recommended threshold
-    bounds = {"min_threshold": min(0.1, norm / 10), "max_threshold": max(10.0, norm * 10)}
-    return {"initial_threshold": norm, **bounds, "fallback": {"threshold": norm}}
+    bounds = {"min_threshold": min(0.1, _rounded(norm / 10)), "max_threshold": max(10.0, _rounded(norm * 10))}
+    return {**own, "initial_threshold": norm, **bounds, "fallback": {"threshold": norm}}
+
+
+def _stopping(numbers: Numbers) -> dict[str, Any]:
+    own: dict[str, Any] = {} if numbers.steps is None else {"min_epochs": 0, **_patience(numbers, numbers.steps)}
+    if numbers.metrics is not None:
+        # without a metric nothing can be judged, and naming one that never comes is an error
+        names = sorted(numbers.metrics, key=lambda name: name != EarlyStoppingSettings().monitor_metric)
+        own.update({"monitor_metric": names[0]} if names else {"enabled": False})
+    return own
+
+
+def _patience(numbers: Numbers, steps: int) -> dict[str, Any]:
+    """A patience of several validations, as far as the run has room for it; None where it has none for a single one."""
+    fitted = EarlyStoppingSettings().fitted(RunLength(steps=steps), written=())
+    between = numbers.validation_steps
+    if between is None or between <= fitted.shortest_wait:
+        return {}
+    longest = steps - fitted.warmup_iterations - 1
+    wait = min(_VALIDATIONS_OF_PATIENCE * between, longest) if between <= longest else None
+    return {"patience": wait, "max_no_improvement": wait}
 
 
 def _fallback(numbers: Numbers) -> dict[str, Any]:
     """The scheduler of the file, or the recommended cosine where it has none that a fallback may be."""
     known = _SCHEDULERS.get(_folded(numbers.scheduler_type or ""))
     taken = None if known is None else _arguments(numbers.scheduler_params, known[1], known[2])
-    if known is None or taken is None:
+    if known is None or taken is None or _lowers_nothing(taken, numbers):
         lowest = {} if numbers.rate is None else {"eta_min": _rounded(numbers.rate * _LOWEST_SHARE_OF_RATE)}
         kind, taken = "cosine", lowest
     else:
@@ -146,6 +174,12 @@ def _fallback(numbers: Numbers) -> dict[str, Any]:
     if kind == "cosine" and numbers.steps is not None:
         taken = {**taken, "T_max": numbers.steps}
     return {"scheduler_type": kind, "scheduler_params": taken} if taken else {"scheduler_type": kind}
+
+
+def _lowers_nothing(taken: Mapping[str, Any], numbers: Numbers) -> bool:
+    """Whether the rate stays where it is in this run: its steps come too late, or lead to no lower one."""
+    late = numbers.steps is not None and min(taken.get("milestones", (0,))) >= numbers.steps
+    return late or (numbers.rate is not None and taken.get("eta_min", 0) >= numbers.rate)
 
 
 def _folded(name: str) -> str:

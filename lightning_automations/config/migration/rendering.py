@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning_automations.config.names import SECTION
 
-__all__ = ["automation_lines", "callback_lines", "scalar", "section_lines"]
+__all__ = ["scalar", "section_lines"]
 
 _TITLES = {
     "IntelligentLearningRateScheduler": "Intelligent Learning Rate Scheduler",
@@ -18,7 +18,6 @@ _TITLES = {
     "AdaptiveGradientClipping": "Adaptive Gradient Clipping",
     "IntelligentEarlyStopping": "Intelligent Early Stopping",
 }
-_PACKAGE = "lightning_automations"
 
 
 def section_lines(automations: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -30,24 +29,8 @@ def section_lines(automations: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines = ["# Training automations: what adapts the run while it trains", f"{SECTION}:"]
     lines.append("  enabled: true")
     for number, (name, settings) in enumerate(automations.items(), start=1):
-        lines += ["", f"  # {number}. {_TITLES[name]}", *_deeper(automation_lines(name, settings))]
+        lines += ["", f"  # {number}. {_TITLES[name]}", *_deeper(_member(name, settings))]
     return lines
-
-
-def automation_lines(name: str, settings: Mapping[str, Any]) -> list[str]:
-    """One automation of the section.
-
-    Example:
-        >>> automation_lines("AdaptiveGradientClipping", {"min_threshold": 0.1, "fallback": {"threshold": 1.0}})
-        ['AdaptiveGradientClipping:', '  min_threshold: 0.1', '  fallback:', '    threshold: 1.0']
-    """
-    return _member(name, settings)
-
-
-def callback_lines(name: str, settings: Mapping[str, Any]) -> list[str]:
-    """One automation as an item of a list of callbacks, as LightningCLI reads it."""
-    first, *others = [f"class_path: {_PACKAGE}.{name}", *_member("init_args", settings)]
-    return [f"- {first}", *_deeper(others)]
 
 
 def scalar(value: object) -> str:
