@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lightning_automations.callbacks.early_stopping import IntelligentEarlyStopping
     from lightning_automations.callbacks.gradient_clipping import AdaptiveGradientClipping
     from lightning_automations.callbacks.learning_rate import IntelligentLearningRateScheduler
+    from lightning_automations.cli.lightning_cli import AutomationsCLI
     from lightning_automations.core.decision import Adjustment
     from lightning_automations.core.errors import ConfigError
     from lightning_automations.factory import build_callbacks
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AdaptiveGradientClipping",
     "Adjustment",
+    "AutomationsCLI",
     "ConfigError",
     "DynamicBatchSizeOptimizer",
     "IntelligentEarlyStopping",
@@ -31,6 +33,7 @@ __all__ = [
 _HOMES = {
     "AdaptiveGradientClipping": "callbacks.gradient_clipping",
     "Adjustment": "core.decision",
+    "AutomationsCLI": "cli.lightning_cli",
     "ConfigError": "core.errors",
     "DynamicBatchSizeOptimizer": "callbacks.batch_size",
     "IntelligentEarlyStopping": "callbacks.early_stopping",

@@ -12,7 +12,7 @@ import pytest
 import lightning_automations
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ["torch", "torchmetrics", "lightning", "pytorch_lightning", "lightning_fabric", "numpy"]
+HEAVY = ["torch", "torchmetrics", "lightning", "pytorch_lightning", "lightning_fabric", "numpy", "jsonargparse"]
 
 
 def _loaded_after(statement: str) -> set[str]:

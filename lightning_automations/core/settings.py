@@ -61,7 +61,8 @@ class AutomationSettings:
     fallback: Mapping[str, Any] = field(default_factory=dict)
     on_error: Literal["fallback", "raise"] = "fallback"
     dry_run: bool = False
-    journal: str | bool = "auto"
+    # bool stands first: jsonargparse would take the `false` of a command line for the name of a file
+    journal: bool | str = "auto"
 
     def __post_init__(self) -> None:
         problems: list[Problem] = []

@@ -8,9 +8,14 @@ from typing import Any
 
 import lightning.pytorch as pl
 import pytest
+import yaml
 from lightning.pytorch.cli import LightningCLI
+from pytorch_lightning.cli import LightningCLI as PytorchLightningCLI
 
 from lightning_automations import IntelligentEarlyStopping
+from lightning_automations.config.names import SETTINGS_CLASSES
+from lightning_automations.core.documentation import setting_descriptions
+from lightning_automations.core.settings import AutomationSettings
 from tests.callbacks.helpers import Regression, train_loader, val_loader
 
 CONFIG = """
@@ -69,3 +74,51 @@ def test_a_wrong_name_is_refused_before_training(
     with pytest.raises(SystemExit):
         run(CONFIG.replace("max_threshold", "max_treshold"))
     assert "max_treshold" in capsys.readouterr().err
+
+
+EITHER = pytest.mark.parametrize("kind", [LightningCLI, PytorchLightningCLI], ids=["lightning", "pytorch_lightning"])
+EACH = pytest.mark.parametrize("settings", SETTINGS_CLASSES, ids=lambda settings: settings.automation)
+
+
+def _printed(kind: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What a program without a model of its own prints before it ends."""
+    monkeypatch.setattr("sys.argv", ["train.py", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        kind(run=False, save_config_callback=None)
+    assert caught.value.code == 0
+    return capsys.readouterr().out
+
+
+@EITHER
+@EACH
+def test_help_describes_every_setting_of_a_callback(
+    settings: type[AutomationSettings], kind: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each with its type and in our words: ``patience`` is in steps, which Lightning's own stopper says otherwise."""
+    monkeypatch.setenv("COLUMNS", "2000")  # no line is broken
+    path = f"lightning_automations.{settings.automation}"
+    text = " ".join(_printed(kind, monkeypatch, capsys, f"--trainer.callbacks.help={path}").split())
+    for name, description in setting_descriptions(settings).items():
+        assert f".{name} " in text
+        assert f"{description} (type: " in text
+
+
+@EITHER
+@EACH
+def test_a_printed_configuration_is_read_to_the_same(
+    settings: type[AutomationSettings],
+    kind: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """``--print_config`` holds every setting of a callback, and what was written with its value."""
+    path = tmp_path / "config.yml"
+    callback = {"class_path": f"lightning_automations.{settings.automation}", "init_args": {"max_adjustments": 3}}
+    path.write_text(yaml.safe_dump({"trainer": {"callbacks": [callback]}}))
+    first = _printed(kind, monkeypatch, capsys, f"--config={path}", "--print_config")
+    [printed] = yaml.safe_load(first)["trainer"]["callbacks"]
+    assert set(printed["init_args"]) == set(settings.types())
+    assert printed["init_args"]["max_adjustments"] == 3
+    path.write_text(first)
+    assert _printed(kind, monkeypatch, capsys, f"--config={path}", "--print_config") == first

@@ -158,7 +158,7 @@ SETTINGS_OF_CLIPPING = (
         ),
         (
             "  journal:",
-            "c.yml:2: training_automations.journal: expected a text or true or false, got null.",
+            "c.yml:2: training_automations.journal: expected true or false or a text, got null.",
         ),
         (
             "  early_stopping:\n    patience: long",

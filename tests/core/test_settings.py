@@ -61,7 +61,7 @@ def test_a_setting_shared_by_all_is_checked_too() -> None:
         "  Small.max_adjustments: expected a whole number at least 0 or null, got -1 (int).\n"
         "  Small.fallback: expected a mapping, got 1 (int).\n"
         "  Small.on_error: expected one of 'fallback', 'raise', got 'ignore' (str).\n"
-        "  Small.journal: expected a text or true or false, got null."
+        "  Small.journal: expected true or false or a text, got null."
     )
 
 
