@@ -111,3 +111,23 @@ def test_links_modes_and_older_backups_are_kept() -> None:
     assert stat.S_IMODE(Path("real.yml").stat().st_mode) == 0o640
     assert Path("real.yml.bak").read_text() == "older"
     assert Path("real.yml.bak1").read_bytes() == PARAGON
+
+
+def test_another_place_leaves_the_file_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """The new file is written whole, also where there is nothing to change; no backup is needed."""
+    Path("c.yml").write_bytes(PARAGON)
+    assert main(["migrate", "c.yml", "--output", "new.yml"]) == 0
+    assert "Written: new.yml" in capsys.readouterr().err
+    assert main(["migrate", "new.yml", "--output", "same.yml"]) == 0
+    assert "new.yml: nothing to change" in capsys.readouterr().err
+    assert Path("same.yml").read_bytes() == Path("new.yml").read_bytes() != PARAGON
+    assert Path("c.yml").read_bytes() == PARAGON
+    assert sorted(path.name for path in Path().iterdir()) == ["c.yml", "new.yml", "same.yml"]
+
+
+def test_a_place_that_cannot_be_written_to_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 2 and a sentence."""
+    Path("c.yml").write_bytes(PARAGON)
+    assert main(["migrate", "c.yml", "--output", "nowhere/new.yml"]) == 2
+    assert "nowhere/new.yml: cannot be written (No such file or directory)" in capsys.readouterr().err
+    assert [path.name for path in Path().iterdir()] == ["c.yml"]

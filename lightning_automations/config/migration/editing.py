@@ -55,7 +55,7 @@ def added_member(text: str, mapping: Span, lines: Sequence[str]) -> Edit:
     place = _next_line(text, mapping.end)
     before = "" if text[place - 1] == "\n" else line_end
     after = line_end if not before else ""
-    padding = " " * _column(text, first)
+    padding = _indentation(text, first)
     written = ["", *(padding + line if line else "" for line in lines)]
     return Edit(start=place, end=place, text=before + line_end.join(written) + after)
 
@@ -74,5 +74,7 @@ def _next_line(text: str, place: int) -> int:
     return len(text) if end < 0 else end + 1
 
 
-def _column(text: str, place: int) -> int:
-    return place - (text.rfind("\n", 0, place) + 1)
+def _indentation(text: str, place: int) -> str:
+    """The spaces that the line of a key starts with; before the key there may also be a question mark."""
+    line = text[text.rfind("\n", 0, place) + 1 : place]
+    return line[: len(line) - len(line.lstrip(" "))]

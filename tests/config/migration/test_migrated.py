@@ -1,0 +1,320 @@
+"""A migrated file passes ``check``, whatever it held, and holds all that it held before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lightning_automations.config.analysis.facts import read_facts
+from lightning_automations.config.diagnosis.diagnosing import diagnose
+from lightning_automations.config.migration.migrating import migrated
+from lightning_automations.config.names import SECTION
+from lightning_automations.config.yaml_tree import YamlTree
+from lightning_automations.core.errors import ConfigError
+
+PARAGON = Path(__file__).with_name("paragon.yml")
+
+
+def _migrated(text: str, name: str = "c.yml") -> str:
+    """The new text; the file of this name is the new one afterwards."""
+    path = Path(name)
+    path.write_text(text, encoding="utf-8", newline="")
+    new = migrated(text, name)
+    path.write_text(new, encoding="utf-8", newline="")
+    return new
+
+
+def _findings(name: str = "c.yml") -> list[str]:
+    """What `check` would have mended, notes not counted."""
+    subjects = diagnose(read_facts(Path(name))).subjects
+    return [f"{one.path}: {one.found}" for subject in subjects for one in subject.findings if not one.note]
+
+
+def _section(text: str) -> Any:
+    data = YamlTree(text).data
+    return data["train"][SECTION] if SECTION in data.get("train", {}) else data[SECTION]
+
+
+def test_the_file_of_the_analysis_passes_check_afterwards() -> None:
+    """And gives its own numbers to the automations."""
+    new = _migrated(PARAGON.read_text(encoding="utf-8"))
+    assert diagnose(read_facts(Path("c.yml"))).is_sound()
+    section = _section(new)
+    assert section["IntelligentLearningRateScheduler"]["fallback"] == {
+        "scheduler_type": "multistep",
+        "scheduler_params": {"milestones": [30_000, 35_000], "gamma": 0.5},
+    }
+    assert section["AdaptiveGradientClipping"]["initial_threshold"] == 1.0
+    assert section["DynamicBatchSizeOptimizer"]["fallback"] == {"batch_size": 16}
+    assert section["IntelligentEarlyStopping"]["monitor_metric"] == "val/psnr"
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "fallback"),
+    [
+        ("", {"scheduler_type": "cosine", "scheduler_params": {"eta_min": 1e-5, "T_max": 4000}}),
+        (
+            "{type: CosineAnnealingLR, T_max: 9, eta_min: 1e-7}",
+            {"scheduler_type": "cosine", "scheduler_params": {"eta_min": 1e-7, "T_max": 4000}},
+        ),
+        (
+            "{type: CosineAnnealingLR, eta_min: 0.1}",
+            {"scheduler_type": "cosine", "scheduler_params": {"eta_min": 1e-5, "T_max": 4000}},
+        ),
+        ("{type: StepLR, step_size: 7}", {"scheduler_type": "step", "scheduler_params": {"step_size": 7}}),
+        (
+            "{type: torch.optim.lr_scheduler.StepLR, step_size: 7, gamma: 0.3, last_epoch: -1}",
+            {"scheduler_type": "step", "scheduler_params": {"step_size": 7, "gamma": 0.3}},
+        ),
+        ("{type: ExponentialLR, gamma: 0.99}", {"scheduler_type": "exponential", "scheduler_params": {"gamma": 0.99}}),
+        (
+            "{type: multistep, milestones: [5, 4000]}",
+            {"scheduler_type": "multistep", "scheduler_params": {"milestones": [5, 4000]}},
+        ),
+        # none that a fallback may be: without what it needs, with what is wrong, too late, or of another kind
+        ("{type: MultiStepLR}", None),
+        ("{type: MultiStepLR, milestones: [4000, 5000]}", None),
+        ("{type: MultiStepLR, milestones: often}", None),
+        ("{type: StepLR, step_size: 7, gamma: 3}", None),
+        ("{type: CosineAnnealingLR, eta_min: .inf}", None),
+        ("{type: OneCycleLR, max_lr: 1}", None),
+    ],
+)
+def test_a_scheduler_becomes_the_fallback_with_its_own_numbers(scheduler: str, fallback: Any) -> None:
+    """The recommended cosine stands in for one that a fallback cannot be; a horizon is that of the run."""
+    written = f"  scheduler: {scheduler}\n" if scheduler else ""
+    new = _migrated(f"train:\n  total_iter: 4000\n  optim_g: {{lr: 2e-4}}\n{written}")
+    cosine = {"scheduler_type": "cosine", "scheduler_params": {"eta_min": 1e-5, "T_max": 4000}}
+    assert _section(new)["IntelligentLearningRateScheduler"]["fallback"] == fallback or (
+        fallback is None and _section(new)["IntelligentLearningRateScheduler"]["fallback"] == cosine
+    )
+    assert _findings() == []
+
+
+def test_without_a_length_a_rate_and_a_batch_only_what_is_known_is_written() -> None:
+    """The rest is fitted when training starts."""
+    section = _section(_migrated("a: 1\n"))
+    assert section["IntelligentLearningRateScheduler"]["fallback"] == {"scheduler_type": "cosine"}
+    assert not {"patience", "min_epochs", "monitor_metric"} & section["IntelligentEarlyStopping"].keys()
+    assert "plateau_patience" not in section["IntelligentLearningRateScheduler"]
+    assert section["DynamicBatchSizeOptimizer"]["fallback"] == {"batch_size": 16}
+    assert _findings() == []
+
+
+@pytest.mark.parametrize(
+    ("clip", "threshold", "bounds", "left"),
+    [
+        ("true", 1.0, (0.1, 10.0), False),
+        ("0.5", 0.5, (0.05, 10.0), None),
+        ("0.003", 0.003, (0.0003, 10.0), None),
+        ("40", 40.0, (0.1, 400.0), None),
+    ],
+)
+def test_a_clip_value_becomes_the_initial_threshold(clip: str, threshold: float, bounds: Any, left: Any) -> None:
+    """Its bounds leave room for it; the program clips no more."""
+    new = _migrated(f"train:\n  grad_clip: {clip}  # was right\n  total_iter: 4000\n")
+    clipping = _section(new)["AdaptiveGradientClipping"]
+    assert (clipping["initial_threshold"], clipping["fallback"]) == (threshold, {"threshold": threshold})
+    assert (clipping["min_threshold"], clipping["max_threshold"]) == bounds
+    assert YamlTree(new).data["train"]["grad_clip"] is left
+    assert _findings() == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "between", "patience"),
+    [
+        (40_000, 2000, 2000),  # the recommended one
+        (40_000, 2001, 10_005),  # five validations
+        (40_000, 10_000, 38_999),  # as many as the run has room for
+        (40_000, 39_000, None),  # not for a single one: fitted when training starts
+        (4000, 100, 800),
+    ],
+)
+def test_a_patience_is_never_over_at_a_single_validation(steps: int, between: int, patience: int | None) -> None:
+    """The recommended one is kept where it is not."""
+    stopping = _section(_migrated(f"train:\n  total_iter: {steps}\nval:\n  val_freq: {between}\n"))[
+        "IntelligentEarlyStopping"
+    ]
+    assert (stopping.get("patience"), stopping.get("max_no_improvement")) == (patience, patience)
+    assert _findings() == []
+
+
+@pytest.mark.parametrize(
+    ("val", "enabled", "metric"),
+    [
+        ("{metrics: {ssim: 1, psnr: 2}}", True, "val/psnr"),
+        ("{metrics: {ssim: 1, lpips: 2}}", True, "val/ssim"),
+        ("{metrics: {}}", False, None),
+        ("{val_enabled: false, metrics: {psnr: 2}}", False, None),
+        ("{}", True, None),
+    ],
+)
+def test_a_metric_is_watched_only_where_it_is_computed(val: str, enabled: bool, metric: str | None) -> None:
+    """A stopper that nothing is judged by is written, and turned off."""
+    stopping = _section(_migrated(f"val: {val}\n"))["IntelligentEarlyStopping"]
+    assert (stopping["enabled"], stopping.get("monitor_metric")) == (enabled, metric)
+    assert _findings() == []
+
+
+@pytest.mark.parametrize(
+    ("memory", "left"),
+    [
+        ("auto_vram_management: true  # old\n", "auto_vram_management: false  # old\n"),
+        (
+            "auto_vram_management:\n  enabled: true  # old\n  every: 3\n",
+            "auto_vram_management:\n  enabled: false  # old\n  every: 3\n",
+        ),
+        ("auto_vram_management: {every: 3, enabled: true}\n", "auto_vram_management: {every: 3, enabled: false}\n"),
+        ("train:\n  auto_vram_management: true\n", "train:\n  auto_vram_management: false\n"),
+        ("auto_vram_management: false\n", "auto_vram_management: false\n"),
+    ],
+)
+def test_memory_has_one_owner(memory: str, left: str) -> None:
+    """The older choice of a batch size is turned off where it stands."""
+    assert _migrated(memory).startswith(left)
+    assert _findings() == []
+
+
+@pytest.mark.parametrize("steps", [5, 9, 11, 99, 100, 101])
+def test_a_very_short_run_still_has_decisions(steps: int) -> None:
+    """Intervals that the run is shorter than become 1."""
+    _migrated(f"train:\n  total_iter: {steps}\n  grad_clip: 0.5\n")
+    assert _findings() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "got"),
+    [
+        ("trainer:\n  max_steps: 9\n", None, "a file of LightningCLI"),
+        ("fit:\n  trainer:\n    max_steps: 9\n", None, "a file of LightningCLI"),
+        ("trainer:\n", None, "a file of LightningCLI"),
+        ("a: 1\nauto_vram_management: {every: 3}\n", 2, "one that stands elsewhere, or none"),
+        ("x: &x {lr: 1, grad_clip: 2}\ntrain:\n  <<: *x\n  a: 1\n", 1, "one that stands elsewhere, or none"),
+        ("a: &a [1]\nb: {c: 1}\ntrain: &t\n  lr: 1\nother: *t\n", None, "one where that changes others"),
+        ("train:\n  grad_clip: &g true\nother: *g\n", None, "one where that changes others"),
+        ("a: |+\n  text\n", None, "one where that changes others"),
+        ("val:\n  metrics: {'${b}': 1}\n", None, "one where that changes others"),
+    ],
+)
+def test_a_file_that_cannot_be_changed_safely_is_refused(text: str, line: int | None, got: str) -> None:
+    """With what stands in the way, and its line where it has one."""
+    with pytest.raises(ConfigError) as caught:
+        _migrated(text)
+    (problem,) = caught.value.problems
+    assert (problem.got, problem.line, problem.file) == (got, line, "c.yml")
+
+
+def test_a_section_that_an_interpolation_brings_is_no_missing_one() -> None:
+    """It is not written a second time."""
+    text = "train: ${other}\nother:\n  training_automations:\n"
+    assert _migrated(text) == text
+
+
+def test_a_list_a_key_in_brackets_and_documents_marks_stay() -> None:
+    """The layout knows all of YAML; the section goes before the end of the document."""
+    text = "%YAML 1.1\n---\n? [1, 2]\n: a\nb:\n- 1\n- - 2\n  - 3\nc: |\n  text\n...\n"
+    Path("c.yml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError):
+        migrated(text, "c.yml")  # a list as a key is no configuration of ours
+    plain = text.replace("? [1, 2]\n: a\n", "? 7\n: a\n")
+    new = _migrated(plain)
+    assert new.startswith(plain.removesuffix("...\n"))
+    assert new.endswith("\n...\n")
+    assert _section(new)["enabled"] is True
+
+
+def _quoted(name: str) -> st.SearchStrategy[str]:
+    return st.sampled_from([name, f"'{name}'", f'"{name}"'])
+
+
+def _or_nothing(lines: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.just("") | lines
+
+
+COMMENT = st.sampled_from(["", "  # why", "  #", "  # true: {}"])
+SCHEDULERS = st.sampled_from(
+    [
+        "  scheduler:\n    type: MultiStepLR\n    milestones: [30, 3500]  # by hand\n    gamma: 0.5\n",
+        "  scheduler: {type: CosineAnnealingLR, T_max: 100}\n",
+        "  scheduler:\n    type: 'StepLR'\n    step_size: 50\n",
+        "  scheduler:\n    type: CosineAnnealingRestartLR\n    periods: [5]\n",
+    ]
+)
+VALIDATION = st.sampled_from(
+    ["  metrics:\n    ssim: {type: a}\n    psnr: {type: b}\n", "  metrics: {lpips: 1}\n", "  val_enabled: false\n"]
+)
+FOREIGN = st.sampled_from(
+    [
+        "name: a # b\n",
+        "path: &path\n  root: 'x'\n  other: ~\nagain: *path\n",
+        "merged:\n  <<: {a: 1}\n  b: 2\n",
+        "list:\n- a\n-   b   # c\n",
+        "text: >-\n  folded\n\n  text\n",
+        "odd: !!float 2e-4\n\n\n# a comment of its own\n",
+        "interpolated: ${name}\n",
+        "tabs: \"\\t\"\n",
+    ]
+)  # fmt: skip
+
+
+@st.composite
+def _files(draw: st.DrawFn) -> str:
+    """A configuration in the project's style."""
+    clip = draw(_or_nothing(st.sampled_from(["true", "false", "0.01", "1.0", "100", "~"])))
+    steps = draw(st.integers(100, 10**6))
+    train = [
+        f"  {draw(_quoted('total_iter'))}: {steps}{draw(COMMENT)}\n",
+        draw(_or_nothing(SCHEDULERS)),
+        f"  grad_clip: {clip}{draw(COMMENT)}\n" if clip else "",
+        draw(_or_nothing(st.just("  optim_g: &optim\n    type: AdamW\n    lr: !!float 2e-4  # tuned\n"))),
+        draw(_or_nothing(st.just("  losses:\n  - {type: a}\n  - type: b\n    loss_weight: 0.1\n"))),
+        draw(_or_nothing(st.just("  # the end of a block\n"))),
+    ]
+    batch = draw(st.integers(1, 128))
+    accumulation = draw(st.integers(1, 8))
+    data = f"datasets:\n  train:\n    batch_size_per_gpu: {batch}{draw(COMMENT)}\n    accum_iter: {accumulation}\n"
+    between = draw(_or_nothing(st.integers(1, 2 * 10**5).map(lambda number: f"  val_freq: {number}\n")))
+    val = f"val:\n  save_img: false\n{between}{draw(_or_nothing(VALIDATION))}"
+    parts = ["train:\n" + "".join(draw(st.permutations(train))), data, val, *draw(st.sets(FOREIGN))]
+    text = "".join(draw(st.permutations(parts)))
+    text = text.removesuffix("\n") if draw(st.booleans()) else text
+    return text.replace("\n", "\r\n") if draw(st.booleans()) else text
+
+
+@settings(max_examples=40)
+@given(text=_files())
+def test_a_migrated_file_is_sound_and_holds_all_that_it_held(text: str) -> None:
+    """No finding; a second run changes nothing; every line but the clip's stays, in its order and with its comment."""
+    new = _migrated(text)
+    assert diagnose(read_facts(Path("c.yml"))).is_sound(), _findings()
+    assert migrated(new, "c.yml") == new
+    remaining = iter(new.splitlines(keepends=True))
+    ends = ("\r\n", "\n", "")
+    for line in text.splitlines():
+        kept = _without_clip(line)
+        assert any(_without_clip(other) in (kept + end for end in ends) for other in remaining), line
+    before, after = (YamlTree(one).data for one in (text, new))
+    after["train"].pop(SECTION)
+    for data in (before, after):
+        data["train"].pop("grad_clip", None)
+    assert repr(after) == repr(before)
+    assert ("\r\n" in new) == ("\r\n" in text)
+    assert new.count("\n") == new.count("\r\n") or "\r\n" not in text
+
+
+def _without_clip(line: str) -> str:
+    """The line with no clip value in it, but with its comment."""
+    if not line.startswith("  grad_clip:"):
+        return line
+    return line.replace(line[len("  grad_clip:") :].split("#")[0].strip() or "~", "", 1)
+
+
+def test_the_section_is_read_alike_by_yaml_1_1() -> None:
+    """PyYAML takes 1e-05 for a text; numbers are written out."""
+    new = _migrated("train:\n  total_iter: 4000\n  optim_g: {lr: 1.0e-7}\n")
+    assert repr(yaml.safe_load(new)["train"][SECTION]) == repr(_section(new))
