@@ -39,8 +39,8 @@ def automations_of_section(section: Section) -> tuple[WrittenAutomation, ...]:
 def callbacks_by_class_path(values: Values, trainer: Path) -> tuple[list[WrittenAutomation], list[Problem]]:
     """Our callbacks in ``trainer.callbacks``, and what is wrong with their arguments."""
     found, problems = [], []
-    for place in values.items(*trainer, "callbacks"):
-        package, _, name = (text(values.at(*place, "class_path")) or "").rpartition(".")
+    for class_path, place in _callbacks(values, trainer):
+        package, _, name = class_path.value.rpartition(".")
         if name in AUTOMATIONS and package.split(".")[0] == _PACKAGE:
             arguments = values.plain(*place, "init_args")
             path = joined(dotted(place), "init_args")
@@ -52,11 +52,15 @@ def callbacks_by_class_path(values: Values, trainer: Path) -> tuple[list[Written
 
 def other_stoppers(values: Values, trainer: Path) -> tuple[Fact[str], ...]:
     """The stoppers in ``trainer.callbacks`` that are not ours, by their class path."""
-    paths = [
-        values.fact(text, *place, "class_path") or values.fact(text, *place)
-        for place in values.items(*trainer, "callbacks")
-    ]
-    return tuple(path for path in paths if path is not None and path.value.rpartition(".")[2] in _STOPPERS)
+    paths = [class_path for class_path, _ in _callbacks(values, trainer)]
+    return tuple(path for path in paths if path.value.rpartition(".")[2] in _STOPPERS)
+
+
+def _callbacks(values: Values, trainer: Path) -> list[tuple[Fact[str], Path]]:
+    """Class path and place of each: LightningCLI takes a list or one alone, each a mapping or a class path alone."""
+    alone: Path = (*trainer, "callbacks")
+    facts = [(values.first(text, (*place, "class_path"), place), place) for place in (values.items(*alone) or [alone])]
+    return [(fact, place) for fact, place in facts if fact is not None]
 
 
 def _automation(

@@ -152,6 +152,27 @@ def test_the_family_of_a_file(text: str, kind: FileKind, tmp_path: Path) -> None
     assert facts(text, tmp_path).kind is kind
 
 
+@pytest.mark.parametrize(
+    ("callbacks", "path"),
+    [
+        ("{class_path: lightning_automations.AdaptiveGradientClipping}", "trainer.callbacks.init_args"),
+        ("lightning_automations.AdaptiveGradientClipping", "trainer.callbacks.init_args"),
+        ("[1, lightning_automations.AdaptiveGradientClipping]", "trainer.callbacks.1.init_args"),
+    ],
+)
+def test_a_callback_may_stand_alone_and_without_arguments(callbacks: str, path: str, tmp_path: Path) -> None:
+    """LightningCLI takes one callback in the place of a list, and a class path in the place of a mapping."""
+    (automation,) = facts(f"trainer:\n  callbacks: {callbacks}\n", tmp_path).automations
+    assert (automation.kind, automation.path, automation.written) == (GradientClippingSettings, path, {})
+
+
+@pytest.mark.parametrize("callbacks", ["[]", "{}", "3", "EarlyStoppings"])
+def test_what_is_no_callback_of_ours_is_none(callbacks: str, tmp_path: Path) -> None:
+    """Nor another stopper."""
+    read = facts(f"trainer:\n  callbacks: {callbacks}\n", tmp_path)
+    assert (read.automations, read.stoppers) == ((), ())
+
+
 def test_an_empty_section_asks_for_all(tmp_path: Path) -> None:
     """Each stands where the section does; all of them are off where the section is."""
     read = facts("a: 1\ntraining_automations:\n", tmp_path)
