@@ -334,3 +334,20 @@ def test_a_file_that_only_jsonargparse_reads_is_left_to_it(tmp_path: Path, monke
     path.write_text(TRAINER)
     monkeypatch.setattr("sys.argv", ["train.py", f"--config={path}"])
     assert automations(AutomationsCLI(Regression, Data, save_config_callback=None, run=False)) == {}
+
+
+class WithoutOptimizer(Regression):
+    """Leaves the optimizer to the configuration."""
+
+    configure_optimizers = pl.LightningModule.configure_optimizers
+
+
+def test_the_example_of_a_program_on_lightning_cli_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its own file, shortened; none of its automations has failed."""
+    example = Path(__file__).parents[2] / "example_configs" / "lightning_cli.yml"
+    quiet = [f"--trainer.{name}=false" for name in ("logger", "enable_checkpointing", "enable_progress_bar")]
+    short = ["--trainer.max_epochs=2", "--trainer.accelerator=cpu", "--trainer.enable_model_summary=false"]
+    monkeypatch.setattr("sys.argv", ["train.py", "fit", f"--config={example}", *short, *quiet])
+    cli = AutomationsCLI(WithoutOptimizer, Data, save_config_callback=None)
+    assert cli.trainer.global_step == 32
+    assert {name: item.retired for name, item in automations(cli).items()} == dict.fromkeys(ALL, False)
