@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,10 @@ def _result(file: Path, *, samples: int | None, steps: int | None) -> Diagnosis 
     try:
         return diagnose(read_facts(file, samples=samples, steps=steps, checks=checks))
     except ConfigError as error:
-        return Unreadable(file=str(file), problems=error.problems)
+        # What is wrong with a file as a whole is told at its first line.
+        first = 1 if file.is_file() else None
+        problems = (replace(problem, line=problem.line or first) for problem in error.problems)
+        return Unreadable(file=str(file), problems=tuple(problems))
 
 
 def _problems_of_fallback(settings: Mapping[str, Any], path: str) -> list[Problem]:

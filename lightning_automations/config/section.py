@@ -98,10 +98,11 @@ def _second(document: Document, section: Section, first: str) -> Section:
 
 def _no_section(root: Mapping[Any, Any], train: object) -> Problem:
     names = [*keys_of(root), *(keys_of(train) if isinstance(train, Mapping) else ())]
+    close = [name for name in names if isinstance(name, str) and nearest(name, [SECTION])]
     advice = f"An empty '{SECTION}:' builds all automations with their defaults."
     return Problem(
         path=SECTION,
         expected=f"this section at the root of the document or under {TRAIN!r}",
         got="a document without it",
-        hint=nearest(SECTION, [name for name in names if isinstance(name, str)]) or advice,
+        hint=f"Is {close[0]!r} meant for it? Then rename it." if close else advice,
     )

@@ -248,12 +248,12 @@ def test_a_mistake_in_the_section_has_one_message(section: str, message: str) ->
         (
             "train: {training_automation: {}}",
             "c.yml: training_automations: expected this section at the root of the document or under 'train', got a "
-            "document without it. Did you mean 'training_automation'?",
+            "document without it. Is 'training_automation' meant for it? Then rename it.",
         ),
         (
             "automations: {}\n1: 2\ntrain: 3",
             "c.yml: training_automations: expected this section at the root of the document or under 'train', got a "
-            "document without it. Did you mean 'automations'?",
+            "document without it. Is 'automations' meant for it? Then rename it.",
         ),
         (
             "training_automations: {}\ntrain:\n  training_automations: {}",

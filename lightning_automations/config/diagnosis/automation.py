@@ -6,13 +6,23 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from lightning_automations.config.analysis.facts import TrainingFacts, WrittenAutomation
+from lightning_automations.config.analysis.facts import FileKind, TrainingFacts, WrittenAutomation
 from lightning_automations.config.diagnosis.finding import Change, Finding, Status, Subject
 from lightning_automations.config.yaml_tree import joined
 from lightning_automations.core.errors import Problem
 from lightning_automations.core.settings import AutomationSettings, RunLength
 
-__all__ = ["EARLY_STEPS", "automation_subject", "effective", "finding_at", "problems_of", "run_length", "spent_early"]
+__all__ = [
+    "EARLY_STEPS",
+    "automation_subject",
+    "decided_often",
+    "effective",
+    "finding_at",
+    "how_to_add",
+    "problems_of",
+    "run_length",
+    "spent_early",
+]
 
 S = TypeVar("S", bound=AutomationSettings)
 Traps = Callable[[TrainingFacts, WrittenAutomation, S], Iterable[Finding]]
@@ -119,6 +129,25 @@ def spent_early(
         )
 
 
+def decided_often(settings: AutomationSettings, *, steps: int, every_steps: int) -> int:
+    """Optimizer steps between decisions in a run of so many, at which the budget is not spent early.
+
+    Args:
+        settings: With the budget.
+        steps: Of the run.
+        every_steps: What would be right without a budget.
+    """
+    early = EARLY_STEPS if steps > EARLY_STEPS else 0
+    return max(1, every_steps, -(-early // settings.max_adjustments) if settings.max_adjustments else 0)
+
+
+def how_to_add(facts: TrainingFacts) -> str:
+    """How a file gets automations."""
+    if facts.kind is FileKind.LIGHTNING_CLI:
+        return "Use AutomationsCLI and write the section, or name callbacks by class_path in trainer.callbacks."
+    return "Run `lightning-automations migrate` on this file."
+
+
 def _missing(facts: TrainingFacts, name: str, why: str) -> Finding:
     others = bool(facts.automations)
     path = facts.section.path if facts.section is not None else ""
@@ -128,7 +157,7 @@ def _missing(facts: TrainingFacts, name: str, why: str) -> Finding:
         status=Status.MISSING,
         found=f"there is no {name}" + (", and others are named" if others else ""),
         why=why,
-        mend=f"Name {name} in the section." if others else "Run `lightning-automations migrate` on this file.",
+        mend=f"Name {name} beside them." if others else how_to_add(facts),
         note=others,
     )
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lightning_automations.config.analysis.facts import TrainingFacts, WrittenAutomation
-from lightning_automations.config.diagnosis.automation import automation_subject, finding_at, spent_early
+from lightning_automations.config.diagnosis.automation import (
+    automation_subject,
+    decided_often,
+    finding_at,
+    spent_early,
+)
 from lightning_automations.config.diagnosis.finding import Finding, Status, Subject
 from lightning_automations.config.yaml_tree import joined
 from lightning_automations.core.batch_size_settings import BatchSizeSettings
@@ -57,13 +62,14 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: BatchSize
     )
     length = facts.length.steps
     if length is not None and settings.adjustment_frequency >= length.value:
+        often = decided_often(settings, steps=length.value, every_steps=length.value // 100)
         yield finding_at(
             facts,
             joined(written.path, "adjustment_frequency"),
             found=f"adjustment_frequency is {settings.adjustment_frequency} and the run has {length.value} steps",
             why="no decision is ever due: out-of-memory errors are survived, and memory is not filled",
-            mend=f"Lower it, to {max(1, length.value // 100)} for instance.",
-            value=max(1, length.value // 100),
+            mend=f"Lower it, to {often} for instance.",
+            value=often,
         )
 
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lightning_automations.config.analysis.facts import TrainingFacts, WrittenAutomation
-from lightning_automations.config.diagnosis.automation import automation_subject, finding_at, spent_early
+from lightning_automations.config.diagnosis.automation import (
+    automation_subject,
+    decided_often,
+    finding_at,
+    spent_early,
+)
 from lightning_automations.config.diagnosis.finding import Finding, Subject
 from lightning_automations.config.yaml_tree import joined
 from lightning_automations.core.gradient_clipping_settings import GradientClippingSettings
@@ -52,13 +57,14 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: GradientC
     )
     length = facts.length.steps
     if length is not None and settings.monitoring_frequency >= length.value:
+        often = decided_often(settings, steps=length.value, every_steps=min(10, length.value // 10))
         yield finding_at(
             facts,
             joined(written.path, "monitoring_frequency"),
             found=f"monitoring_frequency is {settings.monitoring_frequency} and the run has {length.value} steps",
             why="after the first few steps the threshold does not move any more",
-            mend=f"Lower it, to {max(1, min(10, length.value // 10))} for instance.",
-            value=max(1, min(10, length.value // 10)),
+            mend=f"Lower it, to {often} for instance.",
+            value=often,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lightning_automations.config.analysis.facts import FileKind, TrainingFacts
-from lightning_automations.config.diagnosis.automation import finding_at, problems_of
+from lightning_automations.config.diagnosis.automation import finding_at, how_to_add, problems_of
 from lightning_automations.config.diagnosis.batch_size import batch_size_subject
 from lightning_automations.config.diagnosis.clipping import clipping_subject
 from lightning_automations.config.diagnosis.finding import Diagnosis, Finding, Status, Subject
@@ -57,7 +57,7 @@ def _section_findings(facts: TrainingFacts, *, missing: bool) -> Iterator[Findin
                 status=Status.MISSING,
                 found=f"the section {SECTION} is missing",
                 why="without it no automation is built from this file",
-                mend=facts.hint or "Run `lightning-automations migrate` on this file.",
+                mend=how_to_add(facts) if facts.hint is None or facts.kind is FileKind.LIGHTNING_CLI else facts.hint,
             )
     elif facts.section.value.get("enabled", True) is False:
         yield finding_at(

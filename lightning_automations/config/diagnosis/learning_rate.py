@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from lightning_automations.config.analysis.facts import TrainingFacts, WrittenAutomation
 from lightning_automations.config.diagnosis.automation import automation_subject, finding_at, spent_early
@@ -66,7 +66,8 @@ def _two_owners(facts: TrainingFacts) -> Iterator[Finding]:
             facts.scheduler.type.path,
             found="the file's own scheduler lowers the rate on a plateau, too",
             why="two of them lower the rate for the same plateau",
-            mend="Remove that scheduler, or set monitor_validation and monitor_loss for what it does not watch.",
+            mend="Remove that scheduler.",
+            note=True,
         )
 
 
@@ -77,7 +78,7 @@ def _horizon(facts: TrainingFacts, fallback: str, params: Mapping[str, Any]) -> 
         return
     for name in _HORIZONS:
         count = params.get(name)
-        if isinstance(count, (int, float)) and count != length.value:
+        if _is_number(count) and count != length.value:
             yield finding_at(
                 facts,
                 joined(joined(fallback, "scheduler_params"), name),
@@ -102,7 +103,7 @@ def _horizon(facts: TrainingFacts, fallback: str, params: Mapping[str, Any]) -> 
 def _lowest_rate(facts: TrainingFacts, fallback: str, params: Mapping[str, Any]) -> Iterator[Finding]:
     rates = [optimizer.rate for optimizer in facts.optimizers if optimizer.rate is not None]
     lowest = params.get("eta_min")
-    if rates and isinstance(lowest, (int, float)) and lowest >= rates[0].value:
+    if rates and _is_number(lowest) and lowest >= rates[0].value:
         yield finding_at(
             facts,
             joined(joined(fallback, "scheduler_params"), "eta_min"),
@@ -113,4 +114,8 @@ def _lowest_rate(facts: TrainingFacts, fallback: str, params: Mapping[str, Any])
 
 
 def _beyond(milestone: Any, steps: int) -> bool:
-    return isinstance(milestone, (int, float)) and milestone >= steps
+    return _is_number(milestone) and milestone >= steps
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -95,18 +95,19 @@ def _epochs_unknown(
 def _patience(facts: TrainingFacts, written: WrittenAutomation, settings: EarlyStoppingSettings) -> Iterator[Finding]:
     steps, between = facts.length.steps, facts.validation_steps
     names = ("patience", "max_no_improvement")
-    if steps is not None and settings.criteria != ("plateau",) and settings.uses("plateau"):
-        wait = settings.warmup_iterations + settings.shortest_wait
-        if wait >= steps.value:
-            yield finding_at(
-                facts,
-                joined(written.path, names[settings.patience > settings.max_no_improvement]),
-                found=f"a plateau takes {settings.shortest_wait} steps after the warm-up of "
-                f"{settings.warmup_iterations}, and the run has {steps.value}",
-                why="no plateau can end this run",
-                mend=f"Lower it, to {max(1, steps.value // 5)} for instance, or leave it out.",
-                value=max(1, steps.value // 5),
-            )
+    takes = settings.warmup_iterations + settings.shortest_wait
+    judged = settings.uses("plateau") and settings.criteria != ("plateau",)  # alone it is among the obstacles
+    if judged and steps is not None and takes >= steps.value:
+        yield finding_at(
+            facts,
+            joined(written.path, names[settings.patience > settings.max_no_improvement]),
+            found=f"a plateau takes {settings.shortest_wait} steps after the warm-up of {settings.warmup_iterations}, "
+            f"and the run has {steps.value}",
+            why="no plateau can end this run",
+            mend=f"Lower it, to {max(1, steps.value // 5)} for instance, or leave it out.",
+            value=max(1, steps.value // 5),
+        )
+    wait = 0 if between is None else _VALIDATIONS_OF_PATIENCE * between.value
     for name in names:
         if between is not None and name in written.written and getattr(settings, name) < between.value:
             yield finding_at(
@@ -114,6 +115,6 @@ def _patience(facts: TrainingFacts, written: WrittenAutomation, settings: EarlyS
                 joined(written.path, name),
                 found=f"{name} is {getattr(settings, name)} and validation comes every {between.value} steps",
                 why="a single validation without improvement ends the run",
-                mend=f"Write several times {between.value}.",
-                value=_VALIDATIONS_OF_PATIENCE * between.value,
+                mend=f"Write several times {between.value}, or leave it out.",
+                **({"value": wait} if steps is None or settings.warmup_iterations + wait < steps.value else {}),
             )

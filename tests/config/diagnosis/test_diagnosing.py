@@ -92,7 +92,15 @@ def test_the_section_as_a_whole(text: str, status: Status, path: str, line: int,
 def test_a_misspelt_section_is_told_its_right_name(tmp_path: Path) -> None:
     """The nearest name, as in every other message."""
     (finding,) = findings(diagnosed("training_automation: {}\n", tmp_path), "training_automations")
-    assert "Did you mean" in finding.mend or "training_automations" in finding.mend
+    assert finding.mend == "Is 'training_automation' meant for it? Then rename it."
+
+
+def test_a_file_of_lightning_cli_is_not_sent_to_migrate(tmp_path: Path) -> None:
+    """Which refuses it."""
+    diagnosis = diagnosed("trainer: {max_steps: 9}\n", tmp_path)
+    assert {finding.mend.split()[1] for subject in diagnosis.subjects for finding in subject.findings} == {
+        "AutomationsCLI"
+    }
 
 
 def test_callbacks_by_class_path_need_no_section(tmp_path: Path) -> None:

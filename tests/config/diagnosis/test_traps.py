@@ -178,7 +178,6 @@ def _changed(text: str, change: Change, folder: Path) -> Diagnosis:
     [
         (CLIP, "  grad_clip: 0.5\n", "train.grad_clip"),
         (CLIP, "  grad_clip: true\n", "train.grad_clip"),
-        (LR, "  scheduler: {type: ReduceLROnPlateau}\n", "train.scheduler"),
         (BATCH, "  auto_vram_management: true\n", "train.auto_vram_management"),
     ],
 )
@@ -186,6 +185,48 @@ def test_two_owners_of_the_same_thing(name: str, owner: str, path: str, tmp_path
     """The file has another means beside the automation."""
     (finding,) = findings(diagnosed(_file(name, train=TRAIN + owner), tmp_path), name)
     assert (finding.path, finding.status, finding.line) == (path, Status.PARTLY, 4)
+
+
+def test_another_scheduler_that_waits_for_plateaus_is_worth_a_note(tmp_path: Path) -> None:
+    """Two of them lower the rate for the same plateau, and both may be meant."""
+    text = _file(LR, train=f"{TRAIN}  scheduler: {{type: ReduceLROnPlateau}}\n")
+    (finding,) = findings(diagnosed(text, tmp_path), LR)
+    assert (finding.path, finding.note, finding.line) == ("train.scheduler", True, 4)
+
+
+@pytest.mark.parametrize(
+    ("total", "name", "values"),
+    [
+        (2000, BATCH, "{adjustment_frequency: 5000}"),
+        (5000, CLIP, "{monitoring_frequency: 9000, max_adjustments: 50}"),
+        (900, CLIP, "{monitoring_frequency: 9000, max_adjustments: 3}"),
+        (5000, CLIP, "{monitoring_frequency: 9000, max_adjustments: null}"),
+    ],
+)
+def test_a_frequency_that_mends_does_not_spend_the_budget_early(
+    total: int, name: str, values: str, tmp_path: Path
+) -> None:
+    """One trap must not lead into the other."""
+    text = _file(f"{name} {values}", train=f"train:\n  total_iter: {total}\n")
+    (finding,) = findings(diagnosed(text, tmp_path), name)
+    assert finding.change is not None
+    assert findings(_changed(text, finding.change, tmp_path), name) == []
+
+
+def test_a_patience_for_which_the_run_has_no_room_is_left_to_the_user(tmp_path: Path) -> None:
+    """Five validations are longer than the run."""
+    rest = "val: {val_freq: 1500, metrics: {psnr: p}}\n"
+    text = _file(f"{STOP} {{patience: 1000}}", train="train:\n  total_iter: 4000\n", rest=rest)
+    (finding,) = findings(diagnosed(text, tmp_path), STOP)
+    assert finding.change is None
+
+
+@pytest.mark.parametrize("value", ["true", "x", ".nan"])
+def test_a_horizon_that_is_no_number_is_no_trap(value: str, tmp_path: Path) -> None:
+    """It is refused elsewhere."""
+    text = _file(f"{LR} {COSINE.format(f'T_max: {value}, eta_min: {value}')}")
+    found = findings(diagnosed(text, tmp_path), LR)
+    assert [finding.found for finding in found if "is 1 " in finding.found or "eta_min" in finding.path] == []
 
 
 def test_two_stoppers_and_two_of_the_same_automation(tmp_path: Path) -> None:
