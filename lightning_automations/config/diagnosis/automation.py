@@ -118,14 +118,16 @@ def spent_early(
     if not budget or budget * every_steps >= EARLY_STEPS:
         return
     if length is not None and length.value > EARLY_STEPS:
+        often = decided_often(settings, steps=length.value, every_steps=every_steps)
+        name, value = ("max_adjustments", None) if "max_adjustments" in written.written else (setting, often)
         yield finding_at(
             facts,
-            joined(written.path, "max_adjustments"),
+            joined(written.path, name),
             found=f"max_adjustments is {budget}, and a decision falls every {every_steps} steps ({setting})",
             why=f"the budget can be used up by step {budget * every_steps} of {length.value}; after it the fallback "
             "holds for the rest of the run",
-            mend="Raise max_adjustments, or leave it out.",
-            value=None,
+            mend=f"Raise max_adjustments, null is no limit; or write {setting}: {often}.",
+            value=value,
         )
 
 

@@ -113,6 +113,11 @@ class Diagnosis:
     file: str | None
     subjects: tuple[Subject, ...]
 
+    def changes(self) -> tuple[Change, ...]:
+        """The values that mend what is to be mended, notes left out."""
+        findings = [finding for subject in self.subjects for finding in subject.findings if not finding.note]
+        return tuple(finding.change for finding in findings if finding.change is not None)
+
     def is_sound(self, *, strict: bool = False) -> bool:
         """Whether there is nothing to mend.
 

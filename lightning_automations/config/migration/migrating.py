@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning_automations.config.analysis.facts import TrainingFacts, facts_of
 from lightning_automations.config.analysis.values import Values
+from lightning_automations.config.diagnosis.diagnosing import diagnose
 from lightning_automations.config.document import read_document
 from lightning_automations.config.loading import load_settings
 from lightning_automations.config.migration.editing import added_member, applied, replaced
@@ -25,10 +26,11 @@ def migrated(text: str, source: str) -> str:
     """The text of a configuration with the recommended section in it.
 
     The section goes to the end of ``train``, or to the end of the file where there is no ``train`` that lines can be
-    added to. A section that is there stays as it is. What an automation does from now on is turned off where it is done
-    otherwise: ``grad_clip`` and ``auto_vram_management``. Their keys stay, as many a program clips where the key is
-    missing. The scheduler stays too: the automation's factor is on top of it, so that a run in which nothing happens is
-    the run that it was. The fallback has the scheduler's own numbers.
+    added to. In a section that is there those values are changed for which ``check`` has a better one. What an
+    automation does from now on is turned off where it is done otherwise: ``grad_clip`` and ``auto_vram_management``.
+    Their keys stay, as many a program clips where the key is missing. The scheduler stays too: the automation's factor
+    is on top of it, so that a run in which nothing happens is the run that it was. The fallback has the scheduler's own
+    numbers.
 
     Args:
         text: The text of the file, without a byte order mark.
@@ -44,11 +46,23 @@ def migrated(text: str, source: str) -> str:
     facts = facts_of(document)
     if facts.section is not None:
         load_settings(source)
-        return text
+        return _mended(text, facts, source)
     values = Values(document)
     if any("trainer" in values.keys(*base) for base in ((), ("fit",))):
         raise ConfigError([_refused("a file whose automations stand in a section", "a file of LightningCLI", source)])
     return _with_section(text, facts, values, source)
+
+
+def _mended(text: str, facts: TrainingFacts, source: str) -> str:
+    """With the values that mend what ``check`` finds. Those that an alias or ``<<`` brings stay as they are."""
+    root, edits, expected = read_layout(text), [], dict(facts.document.data)
+    for change in diagnose(facts).changes():
+        keys = change.path.split(".")
+        span = root.at(*keys)
+        if span is not None and span.kind == "scalar":
+            edits.append(replaced(span, scalar(change.value)))
+            expected = _changed(expected, keys, change.value)
+    return _checked(applied(text, edits), expected, source) if edits else text
 
 
 def _with_section(text: str, facts: TrainingFacts, values: Values, source: str) -> str:

@@ -213,6 +213,14 @@ def test_a_frequency_that_mends_does_not_spend_the_budget_early(
     assert findings(_changed(text, finding.change, tmp_path), name) == []
 
 
+def test_a_budget_that_is_not_written_is_told_at_the_frequency_that_spends_it(tmp_path: Path) -> None:
+    """What is not there cannot be mended."""
+    (finding,) = findings(diagnosed(_file(f"{BATCH} {{adjustment_frequency: 20}}"), tmp_path), BATCH)
+    assert finding.path.endswith(f"{BATCH}.adjustment_frequency")
+    assert finding.change is not None
+    assert finding.change.value == 50
+
+
 def test_a_patience_for_which_the_run_has_no_room_is_left_to_the_user(tmp_path: Path) -> None:
     """Five validations are longer than the run."""
     rest = "val: {val_freq: 1500, metrics: {psnr: p}}\n"

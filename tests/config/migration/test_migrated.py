@@ -319,3 +319,50 @@ def test_the_section_is_read_alike_by_yaml_1_1() -> None:
     """PyYAML takes 1e-05 for a text; numbers are written out."""
     new = _migrated("train:\n  total_iter: 4000\n  optim_g: {lr: 1.0e-7}\n")
     assert repr(yaml.safe_load(new)["train"][SECTION]) == repr(_section(new))
+
+
+TRAPS = """\
+train:
+  total_iter: 40000   # steps
+  grad_clip: 0.5      # was right
+  training_automations:
+    learning_rate_scheduler:
+      plateau_patience: 50000
+      fallback: {scheduler_type: "cosine", scheduler_params: {T_max: 30000}}
+    batch_size_optimizer: {max_batch_size: 8, adjustment_frequency: 20}   # of 16
+    AdaptiveGradientClipping:
+      max_adjustments: 5
+    early_stopping:
+      min_epochs: 1000
+      patience: 10
+datasets:
+  train: {batch_size_per_gpu: 16}
+val: {val_freq: 500, metrics: {psnr: {type: x}}}
+"""
+
+
+def test_the_values_of_a_section_that_is_there_are_mended() -> None:
+    """All at once, each in its place; comments, quotes and braces stay, and a second time there is nothing to do."""
+    new = _migrated(TRAPS)
+    assert _findings() == []
+    expected = TRAPS
+    for old, mended in (
+        ("grad_clip: 0.5 ", "grad_clip: null "),
+        ("plateau_patience: 50000", "plateau_patience: 8000"),
+        ("T_max: 30000", "T_max: 40000"),
+        ("max_batch_size: 8, adjustment_frequency: 20", "max_batch_size: 16, adjustment_frequency: 50"),
+        ("max_adjustments: 5", "max_adjustments: null"),
+        ("min_epochs: 1000", "min_epochs: 0"),
+        ("patience: 10\n", "patience: 2500\n"),
+    ):
+        expected = expected.replace(old, mended)
+    assert new == expected
+    assert _migrated(new) == new
+
+
+def test_a_value_that_an_alias_brings_stays() -> None:
+    """It stands elsewhere, and others may use it."""
+    text = "a: &many 1000\ntrain:\n  total_iter: 4000\n  training_automations:\n    early_stopping:\n"
+    text += "      min_epochs: *many\n"
+    assert _migrated(text) == text
+    assert len(_findings()) == 1
