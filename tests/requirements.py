@@ -1,6 +1,6 @@
 """What a test needs of the Lightning it runs with, and why; tests/conftest.py skips it under an older one.
 
-Each of these was seen in Lightning 2.4 without any callback of ours, and not in 2.5.0. Resumed in the middle of an
+Each of these was seen in Lightning 2.4 without any callback of ours, and not in the version that it names. Resumed in the middle of an
 epoch, 2.4 does not validate at that epoch's end; resumed after an epoch's last batch, it trains one batch more.
 """
 
@@ -8,7 +8,13 @@ from __future__ import annotations
 
 import pytest
 
-__all__ = ["has_weight_averaging", "resumes_after_last_batch", "starts_epoch_without_hook", "validates_resumed_epoch"]
+__all__ = [
+    "finds_rate_for_same_fit",
+    "has_weight_averaging",
+    "resumes_after_last_batch",
+    "starts_epoch_without_hook",
+    "validates_resumed_epoch",
+]
 
 validates_resumed_epoch = pytest.mark.needs_lightning(
     "2.5", "2.4 leaves out the validation of an epoch that is resumed, and repeats one that was done"
@@ -20,3 +26,6 @@ starts_epoch_without_hook = pytest.mark.needs_lightning(
     "2.5", "2.4 calls on_train_epoch_start also in an epoch that is resumed"
 )
 has_weight_averaging = pytest.mark.needs_lightning("2.6", "earlier versions have no EMAWeightAveraging")
+finds_rate_for_same_fit = pytest.mark.needs_lightning(
+    "2.5.5", "earlier versions train on with the rate of before LearningRateFinder"
+)

@@ -20,6 +20,7 @@ from lightning_automations.callbacks.base import AutomationCallback
 from lightning_automations.callbacks.joining import JoinAtSetup
 from tests.callbacks.helpers import Regression, make_trainer, train_loader, val_loader, weights
 from tests.registry import ROWS
+from tests.requirements import finds_rate_for_same_fit
 
 
 class Tunable(Regression):
@@ -95,6 +96,7 @@ def test_a_fit_starts_from_what_the_tuner_found(tmp_path: Path) -> None:
     assert same_run(trainer, other)
 
 
+@finds_rate_for_same_fit
 def test_the_finders_may_be_callbacks_of_the_same_fit(tmp_path: Path) -> None:
     """``LearningRateFinder`` and ``BatchSizeFinder`` search inside the fit; the automations begin after them."""
     module = Tunable()
