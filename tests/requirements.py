@@ -1,7 +1,8 @@
 """What a test needs of the Lightning it runs with, and why; tests/conftest.py skips it under an older one.
 
-Each of these was seen in Lightning 2.4 without any callback of ours, and not in the version that it names. Resumed in the middle of an
-epoch, 2.4 does not validate at that epoch's end; resumed after an epoch's last batch, it trains one batch more.
+Each of these was seen in Lightning 2.4 without any callback of ours, and not in the version that it names. Resumed in
+the middle of an epoch, 2.4 does not validate at that epoch's end; resumed after an epoch's last batch, it trains one
+batch more.
 """
 
 from __future__ import annotations
