@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     effort = parser.add_mutually_exclusive_group()
     effort.add_argument("--quick", action="store_true", help="under 25 seconds instead of 5 minutes")
-    effort.add_argument("--full", action="store_true", help="under 12 minutes, memory after 100,000 steps included")
+    effort.add_argument("--full", action="store_true", help="about 20 minutes, memory after 100,000 steps included")
     parser.add_argument(
         "--check", action="store_true", help=f"exit with 1 where the bar of {BAR_PERCENT:g} %% is missed"
     )

@@ -84,7 +84,7 @@ def measure(*, quick: bool = False, full: bool = False) -> dict[str, Any]:
 
     Args:
         quick: Under 25 seconds, without steps of 100 ms: shows that everything works.
-        full: Under 12 minutes, memory after 100,000 steps included. Neither: under 5 minutes, memory after 10,000.
+        full: About 20 minutes, memory after 100,000 steps included. Neither: memory after 10,000.
 
     Returns:
         JSON-able; ``section`` makes a report of it. Times in microseconds per training step.
