@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.precision.amp import _optimizer_handles_unscaling
 from lightning.pytorch import Trainer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric
 
 __all__ = [
     "LoggedResults",
+    "averaged_models",
     "closure_parts",
     "closure_with_parts",
     "loader_states",
@@ -36,6 +37,8 @@ __all__ = [
     "training_loaders",
     "unscales_by_itself",
 ]
+
+_PACKAGES = ("lightning", "pytorch_lightning")
 
 
 def logs_are_due(trainer: Trainer) -> bool:
@@ -274,3 +277,19 @@ def renumber_epoch(trainer: Trainer, *, scale: float, states: Sequence[Any] = ()
         if loop.restarting:
             combined._load_state_dicts(list(states))
         iter(loop._data_fetcher)
+
+
+def averaged_models(trainer: Trainer) -> list[nn.Module]:
+    """The averages that Lightning's callbacks keep of the weights, with their counts of what went into them."""
+    kept: list[nn.Module] = []
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    for callback in callbacks:
+        kinds = {kind.__name__ for kind in type(callback).__mro__ if kind.__module__.split(".")[0] in _PACKAGES}
+        if not kinds.isdisjoint(("WeightAveraging", "StochasticWeightAveraging")):
+            kept += [callback._average_model] if callback._average_model is not None else []
+        if "StochasticWeightAveraging" in kinds:
+            count = nn.Module()  # until the averaging starts there is no count, which stands for zero
+            zero = torch.zeros((), dtype=torch.long)
+            count.register_buffer("n_averaged", zero if callback.n_averaged is None else callback.n_averaged)
+            kept.append(count)
+    return kept
