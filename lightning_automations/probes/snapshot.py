@@ -41,6 +41,7 @@ class Snapshot:
         on_host: Whether copies are kept in host memory; else beside the original. On a CPU run both are the same.
 
     Example:
+        >>> from torch import nn
         >>> module = nn.Linear(2, 1)
         >>> parts = SnapshotParts([module], [torch.optim.SGD(module.parameters(), lr=0.1)])
         >>> snapshot = Snapshot()
