@@ -15,7 +15,7 @@ from lightning_automations.callbacks.fallback_checks import problems_of_written_
 from lightning_automations.callbacks.gradient_clipping import AdaptiveGradientClipping
 from lightning_automations.callbacks.learning_rate import IntelligentLearningRateScheduler
 from lightning_automations.config.loading import Check, load_settings
-from lightning_automations.core.learning_rate import LearningRateSettings
+from lightning_automations.core.learning_rate_settings import LearningRateSettings
 from lightning_automations.core.settings import AutomationSettings
 
 __all__ = ["build_callbacks"]

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from lightning_automations.core.learning_rate import WINDOW_STEPS
+from lightning_automations.core.progress import WINDOW_STEPS
 from lightning_automations.probes.deferred import DeferredReadings
 
 __all__ = ["LossWindow"]

@@ -20,7 +20,7 @@ from lightning_automations.config.diagnosis.output import Unreadable, as_json, a
 from lightning_automations.config.loading import Check
 from lightning_automations.config.migration.migrating import migrated
 from lightning_automations.core.errors import ConfigError, Problem
-from lightning_automations.core.learning_rate import LearningRateSettings
+from lightning_automations.core.learning_rate_settings import LearningRateSettings
 from lightning_automations.core.settings import AutomationSettings
 
 __all__ = ["run_check"]

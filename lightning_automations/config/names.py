@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from lightning_automations.core.batch_size import BatchSizeSettings
 from lightning_automations.core.early_stopping import EarlyStoppingSettings
 from lightning_automations.core.gradient_clipping_settings import GradientClippingSettings
-from lightning_automations.core.learning_rate import LearningRateSettings
+from lightning_automations.core.learning_rate_settings import LearningRateSettings
 from lightning_automations.core.settings import AutomationSettings
 
 __all__ = ["AUTOMATIONS", "NOT_IN_THIS_VERSION", "SECTION", "SETTINGS_CLASSES"]

@@ -18,6 +18,12 @@ class Reason(str, Enum):
     PLATEAU = "plateau"
     DIVERGENCE = "divergence"
     NON_FINITE = "non_finite"
+    START_NOT_FALLING = "start_not_falling"
+    NO_BETTER_RATE = "no_better_rate"
+    GRADIENT_POINTS_ON = "gradient_points_on"
+    STEADY_PROGRESS = "steady_progress"
+    LOSS_CHANGED = "loss_changed"
+    ANNEALING = "annealing"
     GRADIENT_LEVEL = "gradient_level"
     OUT_OF_MEMORY = "out_of_memory"
     NO_ERROR_SINCE = "no_error_since"
@@ -35,6 +41,12 @@ _EXPLANATIONS = {
     Reason.PLATEAU: "no improvement for the length of the patience",
     Reason.DIVERGENCE: "the training loss rises beyond its noise",
     Reason.NON_FINITE: "a value is NaN or infinite",
+    Reason.START_NOT_FALLING: "in the first steps the loss rises or does not move; from the start with a lower rate",
+    Reason.NO_BETTER_RATE: "a lower rate did not clearly better; from the start with the rate of before",
+    Reason.GRADIENT_POINTS_ON: "the gradient surely points on along the way gone: the rate is low",
+    Reason.STEADY_PROGRESS: "the metric improves at the same speed, and the loss is too noisy to tell",
+    Reason.LOSS_CHANGED: "the loss is as high with the weights of before: it means something else now",
+    Reason.ANNEALING: "the last part of the run begins",
     Reason.GRADIENT_LEVEL: "the usual gradient norm has moved",
     Reason.OUT_OF_MEMORY: "the batch did not fit into memory",
     Reason.NO_ERROR_SINCE: "memory has sufficed for a while since the last error",

@@ -1,146 +1,97 @@
-"""When the learning rate is lowered: a plateau, or a loss that rises."""
+"""How the learning rate is found at the start, raised and lowered in the run, and brought down at its end."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Literal
-
-from annotated_types import Ge, Gt, Le, Lt
-from typing_extensions import TypedDict
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any, Literal
 
 from lightning_automations.core.decision import Adjustment, Reason
-from lightning_automations.core.errors import Problem
 from lightning_automations.core.learning_rate_state import LearningRateState
-from lightning_automations.core.settings import AutomationSettings
+from lightning_automations.core.progress import WINDOW_STEPS
+from lightning_automations.core.rate_evidence import usual_noise_of
+from lightning_automations.core.rate_start import RateStart
+from lightning_automations.core.rate_trial import Attempt
 from lightning_automations.core.state import dumped, restored
-from lightning_automations.core.statistics import pushed
-from lightning_automations.core.trend import is_better, level_of, noise_of, noise_of_level, rise_of
+from lightning_automations.core.statistics import finite
 
-__all__ = ["LearningRateBrain", "LearningRateFallback", "LearningRateSettings"]
-
-WINDOW_STEPS = 10
-"""Optimizer steps between decisions, and in one window of the loss: a divergence is seen within 30 steps."""
+__all__ = ["LearningRateBrain"]
 
 # Halving is what plateau schedulers and hand-made step schedules use between their steps; three of them reach the
 # seed's lowest factor of 0.1, and one that was not needed costs less than a cut to a tenth.
 _CUT = 0.5
+# A rate that blows up within a few steps of the start, a raise or a return is far too high.
+_CUT_SOON = 0.2
+_SOON_STEPS = 40
+_CUT_FOR_OVERFITTING = 0.3
+# A rate that blew up is never reached again.
+_LIMIT_BELOW_DIVERGENCE = 0.6
+_READ_ALIGNMENT_FOR_STEPS = 50
+_READ_ALIGNMENT_EVERY_WINDOWS = 50
 # Of the losses of two windows: half of one, or less in each. Rare ones are skipped or overcome: of those that come
 # by chance once in a hundred steps, five fall into two windows once in 700,000 windows.
 _NON_FINITE_SHARE = 0.25
 # After a cut for divergence the loss needs time to come down before it is judged again.
 _COOLDOWN_STEPS = 100
-# The rise must be there at two decisions in a row.
-_DECISIONS_TO_BE_SURE = 2
-_MOST_WINDOWS = 100
-_METRICS_KEPT = 10
+_EXPLODED_RISE = 0.5
+_EXPLODED_DEVIATIONS = 4.0
+_SCHEDULE_HAS_FALLEN = 0.95
+_LOSSES_KEPT = 60
+_ALIGNMENTS_KEPT = 30
 
 
-class LearningRateFallback(TypedDict, total=False):
-    """The schedule that holds once the automation has retired.
+class LearningRateBrain(RateStart):
+    """Sets a factor on the scheduled rate, and says when the weights have to go back to a snapshot.
 
-    Args:
-        scheduler_type: ``cosine``, ``step``, ``multistep``, ``exponential``, ``plateau``, ``constant``, or the name of
-            a class in ``torch.optim.lr_scheduler``.
-        scheduler_params: Arguments of that class, without the optimizer.
-    """
-
-    scheduler_type: str
-    scheduler_params: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LearningRateSettings(AutomationSettings):
-    """Settings of ``IntelligentLearningRateScheduler``.
-
-    Args:
-        monitor_loss: Read the training loss.
-        monitor_validation: Read the validation metric.
-        monitor_metric: Name of the validation metric as it is logged; None: the one that early stopping monitors, else
-            the first validation loss that is logged.
-        mode: Whether the metric is better when it is lower (``min``) or higher (``max``); ``auto`` asks the
-            torchmetrics object that was logged, else the name.
-        adaptation_threshold: Relative rise of the smoothed loss above its recent level, beyond its noise, that counts
-            as a divergence; above 0, at most 10.
-        plateau_patience: Optimizer steps without improvement before the factor is lowered, 1 or more. Not written, it
-            is at most a fifth of the run.
-        improvement_threshold: Relative improvement over the best (against its absolute value) that restarts the
-            patience; 0 or more, below 1.
-        min_lr_factor: The lowest factor on the scheduled rate; above 0, at most 1.
-        max_lr_factor: The highest factor on the scheduled rate; 1 to 1e6.
-        max_adjustments: Changes of the factor before the automation retires to its fallback, 0 or more; None: no limit.
-        fallback: The schedule that holds from then on, run from the current rate for the steps that remain. Empty: the
-            factor is held and the schedule of the module goes on.
-
-    Raises:
-        ConfigError: If a value has the wrong type, is out of its range, or contradicts another.
-
-    Example:
-        >>> LearningRateSettings(plateau_patience=500).min_lr_factor
-        0.1
-    """
-
-    automation: ClassVar[str] = "IntelligentLearningRateScheduler"
-    ordered: ClassVar[tuple[tuple[str, str], ...]] = (("min_lr_factor", "max_lr_factor"),)
-    # A fifth leaves room for three lowerings before the end of a short run.
-    shares_of_steps: ClassVar[Mapping[str, float]] = {"plateau_patience": 0.2}
-
-    monitor_loss: bool = True
-    monitor_validation: bool = True
-    monitor_metric: str | None = None
-    mode: Literal["auto", "min", "max"] = "auto"
-    adaptation_threshold: Annotated[float, Gt(0), Le(10)] = 0.02
-    plateau_patience: Annotated[int, Ge(1)] = 1000
-    improvement_threshold: Annotated[float, Ge(0), Lt(1)] = 0.001
-    min_lr_factor: Annotated[float, Gt(0), Le(1)] = 0.1
-    max_lr_factor: Annotated[float, Ge(1), Le(1e6)] = 2.0
-    fallback: LearningRateFallback = field(default_factory=LearningRateFallback)
-    max_adjustments: Annotated[int, Ge(0)] | None = 50
-
-    def contradictions(self) -> Iterable[Problem]:
-        if not self.monitor_loss and not self.monitor_validation:
-            yield Problem(
-                path="monitor_loss",
-                expected="true where monitor_validation is false",
-                got="false",
-                hint="Turn one of the two on, or the automation off with enabled: false.",
-            )
-        if self.fallback and "scheduler_type" not in self.fallback:
-            yield Problem(
-                path="fallback.scheduler_type",
-                expected="the type of the fallback's scheduler, cosine for instance",
-                got="nothing",
-            )
-
-
-class LearningRateBrain:
-    """Lowers a factor on the scheduled rate on a plateau, and cuts it when the training loss rises or stays non-finite.
-
-    The loss comes as the mean of a window of ten optimizer steps. Its level is the mean of the windows of the last
-    quarter of the patience. A level below the best one by more than the threshold and by more than its own noise is an
-    improvement; slow progress counts because it is measured against the last level that counted. A single loss that is
-    not finite is no divergence: a quarter of two windows has to be. The factor is never raised.
+    * The start: the given rate is tried for ten to twenty steps, see ``rate_trial``.
+    * The run: the factor is raised while the gradient surely points on along the way gone (hypergradient descent,
+      Baydin et al. 2018), halved on a plateau, lowered on overfitting. When the loss surely rises, explodes or stays
+      non-finite, the run goes back and the rate that blew up is never reached again. A single loss that is not finite
+      is no divergence: a quarter of two windows has to be.
+    * The end: where the length of the run is known, the factor falls in a straight line.
 
     Args:
         settings: The settings, fitted to the run.
     """
 
-    def __init__(self, settings: LearningRateSettings) -> None:
-        self._settings = settings
-        self.state = LearningRateState()
-        quarter = settings.plateau_patience // (4 * WINDOW_STEPS)
-        self._level_windows = min(max(quarter, 3), _MOST_WINDOWS)
+    # What is read ----------------------------------------------------------------------------------------------------
 
     @property
     def factor(self) -> float:
         """The factor on the scheduled rate that holds now."""
-        return self.state.factor
+        lowest = self._settings.min_lr_factor
+        return self.state.factor - (self.state.factor - lowest) * self.state.annealed
 
     @property
     def smoothed_loss(self) -> float:
         """The level of the training loss; NaN before the first window."""
-        return level_of(self.state.windows[-self._level_windows :])
+        return self.progress.smoothed_loss
+
+    @property
+    def tries(self) -> bool:
+        """Whether the fit is in its first steps, from which it may start again."""
+        return self.state.phase == "trial"
+
+    def wants_alignment(self, step: int) -> bool:
+        """Whether the next window is to be read for the alignment of gradient and way gone: at first, then rarely."""
+        if not self._may_raise(step):
+            return False
+        is_new = step - self.state.changed_at_step < _READ_ALIGNMENT_FOR_STEPS
+        return is_new or step // WINDOW_STEPS % _READ_ALIGNMENT_EVERY_WINDOWS == 0
+
+    # What happens ----------------------------------------------------------------------------------------------------
+
+    def begin(self, *, horizon_steps: int | None, is_fresh: bool) -> None:
+        """A fit begins, or goes on.
+
+        Args:
+            horizon_steps: Optimizer steps of the whole run; None: not known.
+            is_fresh: Whether it begins at step 0, without a checkpoint.
+        """
+        self._horizon_steps = horizon_steps
+        if is_fresh and self._settings.find_start and self._settings.monitor_loss:
+            self.state.phase = "trial"
 
     def observe(
         self,
@@ -152,6 +103,9 @@ class LearningRateBrain:
         metric: float = math.nan,
         mode: Literal["min", "max"] = "min",
         rates: Sequence[float] = (),
+        losses: Sequence[float] = (),
+        alignments: Sequence[float] = (),
+        can_go_back: bool = False,
     ) -> Adjustment | None:
         """Take one window of the loss, one validation, or both, and say what to change.
 
@@ -163,37 +117,139 @@ class LearningRateBrain:
             metric: The validation metric; NaN: no validation.
             mode: Whether the metric is better when it is lower or higher.
             rates: The scheduled rates with a window; while one of them rises, no trend is judged.
+            losses: The losses of the window one by one, NaN where one is missing; empty: ``loss`` alone.
+            alignments: The cosines of the window that were read, NaN where one is missing.
+            can_go_back: Whether there is a snapshot.
         """
+        self.goes_back = self.is_healthy = False
+        self._can_go_back = can_go_back and self.state.rollbacks < self._settings.max_rollbacks
         if self._stays_non_finite(non_finite):
-            evidence = {"non_finite_share": non_finite}
-            return self._cut(step, epoch, Reason.NON_FINITE, evidence) if self._cooled_down(step) else None
+            return self._lost(step, epoch, Reason.NON_FINITE, {"non_finite_share": non_finite})
         if self._schedule_rises(rates):
             self._wait(step)
             return None
-        if math.isfinite(loss):
-            self._take_loss(step, loss)
-            rise = self._divergence(step)
-            if rise is not None:
-                return self._cut(step, epoch, Reason.DIVERGENCE, rise)
+        window = finite(losses) or finite([loss])
+        self._remember(window, finite(alignments))
+        if self.state.phase == "trial":
+            return self._try(step, epoch) if window else None
+        if window:
+            adjustment = self._judge_loss(step, epoch, loss, window)
+            if adjustment is not None:
+                return adjustment
         if math.isfinite(metric):
-            self._take_metric(step, metric if mode == "min" else -metric)
-        if self._plateau(step):
-            return self._cut(step, epoch, Reason.PLATEAU, self._plateau_evidence(step, mode))
-        return None
+            self.progress.take_metric(step, metric if mode == "min" else -metric)
+        return self._anneal(step, epoch) if self._is_end(step) else self._judge_progress(step, epoch, mode)
 
     def start_anew(self, step: int) -> None:
         """Forget what was seen: from this step on, the loss means something else."""
-        self.state = replace(self.state, best_loss=None, metrics=(), best_metric=None)
+        self.progress.start_anew(step)
+        self.state.start_loss = self.state.doubted_factor = None
         self._wait(step)
 
+    def give_up_on(self, step: int, epoch: int) -> Adjustment | None:
+        """Somebody else has found the run lost: go back with a lower rate."""
+        self.goes_back = self.is_healthy = False
+        self._can_go_back = self.state.rollbacks < self._settings.max_rollbacks
+        return self._lost(step, epoch, Reason.NON_FINITE, {}) if self._can_go_back else None
+
     def state_dict(self) -> dict[str, Any]:
-        return dumped(self.state)
+        return {"rate": dumped(self.state), "progress": self.progress.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.state = restored(LearningRateState, state)
+        self.state = restored(LearningRateState, state["rate"])
+        self.progress.load_state_dict(state["progress"])
         # Bounds given now win over those of the run that saved the state.
-        lowest, highest = self._settings.min_lr_factor, self._settings.max_lr_factor
-        self.state.factor = min(max(self.state.factor, lowest), highest)
+        self.state.factor = self._within(self.state.factor)
+
+    # The run ---------------------------------------------------------------------------------------------------------
+
+    def _judge_loss(self, step: int, epoch: int, loss: float, window: Sequence[float]) -> Adjustment | None:
+        """Whether the loss speaks against the weights or the rate."""
+        state = self.state
+        doubted, state.doubted_factor = state.doubted_factor, None
+        if doubted is not None and median(window) > state.doubted_level:
+            # As high with the weights of before: it was not the rate, the loss means something else now.
+            self.start_anew(step)
+            state.limit = None
+            return self._change(step, epoch, doubted, Reason.LOSS_CHANGED, {"loss": median(window)})
+        if state.start_loss is None and len(window) >= WINDOW_STEPS // 2:
+            state.start_loss, state.start_noise = median(window), usual_noise_of(window)
+        elif state.start_loss is not None and self._has_exploded(window):
+            evidence = {"loss": median(window), "start_loss": state.start_loss, "noise": state.start_noise}
+            return self._lost(step, epoch, Reason.DIVERGENCE, evidence)
+        self.progress.take_loss(step, loss)
+        rise = self.progress.divergence()
+        self.is_healthy = self.progress.state.decisions_rising == 0
+        if rise is not None:
+            evidence = {"loss": rise.recent, "level_before": rise.before, "noise": rise.noise}
+            return self._lost(step, epoch, Reason.DIVERGENCE, evidence)
+        return None
+
+    def _has_exploded(self, window: Sequence[float]) -> bool:
+        """Whether most of the losses are far above that of an untrained network."""
+        if self.state.start_loss is None or len(window) < WINDOW_STEPS // 2:
+            return False
+        rise = median(window) - self.state.start_loss
+        return rise > max(_EXPLODED_RISE * abs(self.state.start_loss), _EXPLODED_DEVIATIONS * self.state.start_noise)
+
+    def _judge_progress(self, step: int, epoch: int, mode: Literal["min", "max"]) -> Adjustment | None:
+        state, progress = self.state, self.progress
+        if progress.overfits(step) or progress.is_on_plateau(step):
+            overfits = progress.overfits(step)
+            evidence = progress.evidence(step, lower_is_better=mode == "min")
+            progress.be_patient(step)
+            factor = state.factor * (_CUT_FOR_OVERFITTING if overfits else _CUT)
+            if overfits:
+                state.limit = self._within(factor)
+            return self._change(step, epoch, factor, Reason.OVERFITTING if overfits else Reason.PLATEAU, evidence)
+        return self._raise(step, epoch)
+
+    def _lost(self, step: int, epoch: int, reason: Reason, evidence: dict[str, float]) -> Adjustment | None:
+        """The weights or the rate are no good: go back where that is possible, else cut the rate once a cooldown."""
+        state = self.state
+        if state.phase == "trial" and self._can_go_back:
+            return self._try_lower(step, epoch, Attempt(level=math.inf, error=0.0, exploded=True))
+        state.phase = "running" if state.phase == "trial" else state.phase
+        if not self._can_go_back:
+            if state.cut_at_step is not None and step - state.cut_at_step < _COOLDOWN_STEPS:
+                return None
+            state.cut_at_step = step
+            self._wait(step)
+            return self._change(step, epoch, state.factor * _CUT, reason, evidence)
+        factor = state.factor * (_CUT_SOON if step - state.changed_at_step < _SOON_STEPS else _CUT)
+        state.limit = self._within(state.factor * _LIMIT_BELOW_DIVERGENCE)
+        state.rolled_back_at_step = step
+        if reason is Reason.DIVERGENCE:
+            level_before = evidence.get("level_before", evidence.get("start_loss", 0.0))
+            state.doubted_factor, state.doubted_level = state.factor, (level_before + evidence["loss"]) / 2
+        return self._go_back(step, epoch, factor, reason, evidence)
+
+    # The end ---------------------------------------------------------------------------------------------------------
+
+    def _is_end(self, step: int) -> bool:
+        share, horizon = self._settings.anneal_share, self._horizon_steps
+        return self.state.anneals and horizon is not None and share > 0 and step >= (1 - share) * horizon
+
+    def _anneal(self, step: int, epoch: int) -> Adjustment | None:
+        state, length = self.state, self._settings.anneal_share * (self._horizon_steps or 0)
+        before = state.phase
+        if before != "annealing":
+            if any(now < _SCHEDULE_HAS_FALLEN * top for now, top in zip(state.rates, state.highest_rates, strict=True)):
+                state.anneals = False  # the user's schedule does it
+                return None
+            state.phase = "annealing"
+        # The factor that holds for the next window is that of its middle.
+        steps_left = (self._horizon_steps or 0) - step - WINDOW_STEPS / 2
+        state.annealed = min(max(1 - steps_left / length, 0.0), 1.0)
+        if before == "annealing" or state.factor <= self._settings.min_lr_factor:
+            return None
+        return self._adjustment(step, epoch, state.factor, self._settings.min_lr_factor, Reason.ANNEALING, {})
+
+    # Readings --------------------------------------------------------------------------------------------------------
+
+    def _remember(self, losses: Sequence[float], alignments: Sequence[float]) -> None:
+        self.state.losses = (*self.state.losses, *losses)[-_LOSSES_KEPT:]
+        self.state.alignments = (*self.state.alignments, *alignments)[-_ALIGNMENTS_KEPT:]
 
     def _stays_non_finite(self, share: float) -> bool:
         """Whether so many losses of this window and the one before are NaN or infinite that it is no accident."""
@@ -206,87 +262,6 @@ class LearningRateBrain:
         previous = self.state.rates
         if rates:
             self.state.rates = tuple(rates)
+            tops = self.state.highest_rates
+            self.state.highest_rates = tuple(map(max, rates, tops)) if len(tops) == len(rates) else tuple(rates)
         return len(rates) == len(previous) and any(now > then for now, then in zip(rates, previous, strict=True))
-
-    def _wait(self, step: int) -> None:
-        """Begin a new series of windows, and the patience with it."""
-        self.state.windows = ()
-        self.state.decisions_rising = 0
-        self.state.improved_at_step = step
-        self.state.validations_without_improvement = 0
-
-    def _take_loss(self, step: int, loss: float) -> None:
-        state = self.state
-        state.windows = pushed(state.windows, loss, size=_MOST_WINDOWS)
-        if len(state.windows) < self._level_windows:
-            return
-        level = self.smoothed_loss
-        noise = noise_of_level(state.windows, self._level_windows)
-        if is_better(level, state.best_loss, threshold=self._settings.improvement_threshold, noise=noise):
-            state.best_loss = level
-            state.improved_at_step = step
-
-    def _take_metric(self, step: int, metric: float) -> None:
-        state = self.state
-        state.metrics = pushed(state.metrics, metric, size=_METRICS_KEPT)
-        noise = noise_of(state.metrics)
-        if is_better(metric, state.best_metric, threshold=self._settings.improvement_threshold, noise=noise):
-            state.best_metric = metric
-            state.improved_at_step = step
-            state.validations_without_improvement = 0
-        else:
-            state.validations_without_improvement += 1
-
-    def _divergence(self, step: int) -> dict[str, float] | None:
-        """The numbers of a sure rise of the loss, or None."""
-        rise = rise_of(self.state.windows)
-        rises = rise is not None and rise.is_beyond(self._settings.adaptation_threshold)
-        self.state.decisions_rising = self.state.decisions_rising + 1 if rises else 0
-        if rise is None or self.state.decisions_rising < _DECISIONS_TO_BE_SURE or not self._cooled_down(step):
-            return None
-        return {"loss": rise.recent, "level_before": rise.before, "noise": rise.noise}
-
-    def _cooled_down(self, step: int) -> bool:
-        return self.state.cut_at_step is None or step - self.state.cut_at_step >= _COOLDOWN_STEPS
-
-    def _plateau(self, step: int) -> bool:
-        state = self.state
-        if state.improved_at_step is None or step - state.improved_at_step < self._settings.plateau_patience:
-            return False
-        if state.best_loss is None:
-            # The metric alone: one validation without improvement is no plateau, however far apart they are.
-            return state.validations_without_improvement >= 2
-        return state.best_metric is None or state.validations_without_improvement >= 1
-
-    def _plateau_evidence(self, step: int, mode: str) -> dict[str, float]:
-        state = self.state
-        evidence = {"steps_without_improvement": float(step - (state.improved_at_step or 0))}
-        if state.best_loss is not None:
-            evidence |= {"loss": self.smoothed_loss, "best_loss": state.best_loss}
-        if state.best_metric is not None:
-            sign = 1.0 if mode == "min" else -1.0
-            evidence |= {"metric": sign * state.metrics[-1], "best_metric": sign * state.best_metric}
-        return evidence
-
-    def _cut(self, step: int, epoch: int, reason: Reason, evidence: Mapping[str, float]) -> Adjustment | None:
-        state = self.state
-        old, new = state.factor, max(state.factor * _CUT, self._settings.min_lr_factor)
-        state.improved_at_step = step
-        state.validations_without_improvement = 0
-        if reason is not Reason.PLATEAU:
-            state.cut_at_step = step
-            self._wait(step)
-        if new == old:
-            state.held_back = True
-            return None
-        state.factor = new
-        return Adjustment(
-            step=step,
-            epoch=epoch,
-            automation=self._settings.automation,
-            parameter="factor",
-            old=old,
-            new=new,
-            reason=reason,
-            evidence=evidence,
-        )

@@ -82,7 +82,7 @@ class PathAlignment:
         return bool(self._remembered)
 
     @torch.no_grad()
-    def begin(self, parameters: Iterable[Tensor]) -> None:
+    def begin(self, parameters: Iterable[Tensor], *, step_follows: bool = False) -> None:
         """Open a window: remember the parameters as they are now. The readings stay.
 
         Memory is taken on the parameters' devices the first time, and again only where they have other shapes.
@@ -90,6 +90,8 @@ class PathAlignment:
         Args:
             parameters: Those that the optimizer changes, none for which ``refusal`` has a sentence. Those without
                 ``requires_grad`` are left out.
+            step_follows: Whether the optimizer steps before the next ``add``. Called so after each ``add``, every
+                window is one step long.
         """
         self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
         if list(map(_form, self._parameters)) != list(map(_form, self._remembered)):
@@ -97,7 +99,7 @@ class PathAlignment:
             self._remembered = [torch.empty_like(parameter) for parameter in self._parameters]
         if self._parameters:
             torch._foreach_copy_(self._remembered, self._parameters)
-        self._moved = False
+        self._moved = step_follows
 
     @torch.no_grad()
     def add(self) -> None:

@@ -11,7 +11,8 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, StochasticWeightAveraging
 
-from lightning_automations.callbacks.learning_rate import LEFT_TO_OTHERS, IntelligentLearningRateScheduler
+from lightning_automations.callbacks.learning_rate import IntelligentLearningRateScheduler
+from lightning_automations.callbacks.rate_fallback import LEFT_TO_OTHERS
 from lightning_automations.callbacks.rate import RateWriter
 from tests.callbacks.helpers import SaveAt
 from tests.callbacks.told import RATE, Told, fit, scheduler

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from lightning_automations.core.decision import Adjustment, Reason
 from lightning_automations.core.errors import ConfigError
-from lightning_automations.core.learning_rate import WINDOW_STEPS, LearningRateBrain, LearningRateSettings
+from lightning_automations.core.learning_rate import LearningRateBrain
+from lightning_automations.core.learning_rate_settings import LearningRateSettings
+from lightning_automations.core.progress import WINDOW_STEPS
 
 Loss = Callable[[int], float]
 

@@ -10,7 +10,7 @@ from lightning_automations.config.diagnosis.automation import automation_subject
 from lightning_automations.config.diagnosis.finding import Finding, Status, Subject
 from lightning_automations.config.diagnosis.metric import metric_not_computed
 from lightning_automations.config.yaml_tree import joined
-from lightning_automations.core.learning_rate import LearningRateSettings
+from lightning_automations.core.learning_rate_settings import LearningRateSettings
 
 __all__ = ["learning_rate_subject"]
 
