@@ -214,8 +214,9 @@ class IntelligentLearningRateScheduler(FollowsFallback):
 
     def _apply(self, trainer: Trainer, adjustment: Adjustment) -> None:
         """Go back where the brain says so, and write the factor."""
-        if self.brain.goes_back:
-            step = self._points.bring_back(trainer, trainer.lightning_module)
+        if self.brain.goes_back or self.brain.takes_back:
+            move = self._points.bring_back if self.brain.goes_back else self._points.take_back
+            step = move(trainer, trainer.lightning_module)
             self._readings.clear()
             self.session.announce(trainer, Event(kind=EventKind.ROLLED_BACK, step=step), source=self)
         self.session.rate.set_factor(FACTOR_NAME, self.brain.factor)

@@ -29,6 +29,7 @@ class RollbackPoints:
         self._proved = Snapshot(on_host=place == "host")
         self._newest = Snapshot(on_host=place == "host")
         self._has_newest = False
+        self._has_left = False
         self._taken_at_step = 0
 
     @property
@@ -66,26 +67,43 @@ class RollbackPoints:
         if self._has_newest:
             self._proved, self._newest = self._newest, self._proved
         self._newest.take(run_parts(trainer, pl_module), step=trainer.global_step)
-        self._has_newest = True
+        self._has_newest, self._has_left = True, False
         self._taken_at_step = trainer.global_step
 
     def bring_back(self, trainer: Trainer, pl_module: LightningModule) -> int:
-        """Put the run back to the snapshot that has proved itself, and return the step of it."""
-        self._proved.restore(run_parts(trainer, pl_module))
-        self._has_newest = False
+        """Put the run back to the snapshot that has proved itself, and return the step of it.
+
+        What is left behind is kept in the place of the newest snapshot, until there is a newer one.
+        """
+        parts = run_parts(trainer, pl_module)
+        self._newest.take(parts, step=trainer.global_step)
+        self._proved.restore(parts)
+        self._has_newest, self._has_left = False, True
         self._taken_at_step = trainer.global_step
         return self._proved.step or 0
+
+    def take_back(self, trainer: Trainer, pl_module: LightningModule) -> int:
+        """Going back was a mistake: put the run to where it was before, and return the step of that."""
+        if self._has_left:
+            self._newest.restore(run_parts(trainer, pl_module))
+            self._has_left = False
+        return self._newest.step or 0
 
     def state_dict(self) -> dict[str, Any]:
         """Both snapshots for a checkpoint, loadable with ``weights_only=True``; empty where there are none."""
         if not self.available:
             return {}
-        newest = self._newest.state_dict() if self._has_newest else None
-        return {"proved": self._proved.state_dict(), "newest": newest, "taken_at_step": self._taken_at_step}
+        return {
+            "proved": self._proved.state_dict(),
+            "newest": self._newest.state_dict() if self._has_newest or self._has_left else None,
+            "has_left": self._has_left,
+            "taken_at_step": self._taken_at_step,
+        }
 
     def _load(self, state: Mapping[str, Any]) -> None:
         self._proved.load_state_dict(state["proved"])
-        self._has_newest = state["newest"] is not None
-        if self._has_newest:
+        self._has_left = state["has_left"]
+        self._has_newest = state["newest"] is not None and not self._has_left
+        if state["newest"] is not None:
             self._newest.load_state_dict(state["newest"])
         self._taken_at_step = state["taken_at_step"]

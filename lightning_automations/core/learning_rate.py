@@ -121,7 +121,7 @@ class LearningRateBrain(RateStart):
             alignments: The cosines of the window that were read, NaN where one is missing.
             can_go_back: Whether there is a snapshot.
         """
-        self.goes_back = self.is_healthy = False
+        self.goes_back = self.takes_back = self.is_healthy = False
         self._can_go_back = can_go_back and self.state.rollbacks < self._settings.max_rollbacks
         if self._stays_non_finite(non_finite):
             return self._lost(step, epoch, Reason.NON_FINITE, {"non_finite_share": non_finite})
@@ -148,7 +148,7 @@ class LearningRateBrain(RateStart):
 
     def give_up_on(self, step: int, epoch: int) -> Adjustment | None:
         """Somebody else has found the run lost: go back with a lower rate."""
-        self.goes_back = self.is_healthy = False
+        self.goes_back = self.takes_back = self.is_healthy = False
         self._can_go_back = self.state.rollbacks < self._settings.max_rollbacks
         return self._lost(step, epoch, Reason.NON_FINITE, {}) if self._can_go_back else None
 
@@ -170,8 +170,9 @@ class LearningRateBrain(RateStart):
         if doubted is not None and median(window) > state.doubted_level:
             # As high with the weights of before: it was not the rate, the loss means something else now.
             self.start_anew(step)
-            state.limit = None
-            return self._change(step, epoch, doubted, Reason.LOSS_CHANGED, {"loss": median(window)})
+            self.takes_back, state.limit = True, None
+            old, state.factor = state.factor, doubted
+            return self._adjustment(step, epoch, old, doubted, Reason.LOSS_CHANGED, {"loss": median(window)})
         if state.start_loss is None and len(window) >= WINDOW_STEPS // 2:
             state.start_loss, state.start_noise = median(window), usual_noise_of(window)
         elif state.start_loss is not None and self._has_exploded(window):

@@ -40,6 +40,8 @@ class RateChanges:
         self.progress = Progress(settings)
         self.goes_back = False
         """Whether the weights have to go back to the snapshot with what ``observe`` returned."""
+        self.takes_back = False
+        """Whether going back was a mistake, and the weights of before it hold again."""
 
     # Raising ---------------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ _EXPLODED_DEVIATIONS = 5.0
 _EXPLODED_FAR = 4.0
 _SURELY = 2.0
 _SURELY_FALLING = -3.0
+_BELOW_DEVIATIONS = 3.0
 
 
 class Verdict(str, Enum):
@@ -79,7 +80,9 @@ def verdict_of(
         points_on: Whether the gradient surely points on along the way gone.
         before: The attempt with a higher rate before this one, or None.
     """
-    falls = slope_of(losses) < _SURELY_FALLING and attempt.level < start_loss
+    # The level as well as the slope: one spike spoils a slope.
+    is_below = start_loss - attempt.level > _BELOW_DEVIATIONS * usual_noise_of(losses)
+    falls = attempt.level < start_loss and (is_below or slope_of(losses) < _SURELY_FALLING)
     if points_on or (falls and not attempt.exploded):
         return Verdict.ACCEPT
     is_long = len(losses) >= LONGEST_ATTEMPT_STEPS
