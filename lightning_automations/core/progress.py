@@ -161,7 +161,7 @@ class Progress:
         """The numbers behind a plateau."""
         state = self.state
         evidence = {"steps_without_improvement": float(step - (state.improved_at_step or 0))}
-        if state.best_loss is not None:
+        if state.best_loss is not None and state.windows:  # none while an exploded loss is waited out
             evidence |= {"loss": self.smoothed_loss, "best_loss": state.best_loss}
         if state.best_metric is not None:
             sign = 1.0 if lower_is_better else -1.0
