@@ -5,9 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lightning_automations.callbacks.learning_rate import IntelligentLearningRateScheduler
 from tests.callbacks.helpers import make_trainer, train_loader, val_loader
-from tests.callbacks.told import Told
+from tests.callbacks.told import Told, scheduler
 
 
 class OneRankTold(Told):
@@ -23,7 +22,7 @@ class OneRankTold(Told):
 
 def main() -> None:
     """Train for 220 steps on two ranks."""
-    automation = IntelligentLearningRateScheduler(plateau_patience=10000)
+    automation = scheduler()
     options = {"max_steps": 220, "max_epochs": -1, "limit_val_batches": 0}
     trainer = make_trainer([automation], strategy="ddp", devices=2, **options)
     trainer.fit(OneRankTold(), train_loader(), val_loader())

@@ -12,8 +12,8 @@ import torch
 from lightning.pytorch.callbacks import Callback, StochasticWeightAveraging
 
 from lightning_automations.callbacks.learning_rate import IntelligentLearningRateScheduler
-from lightning_automations.callbacks.rate_fallback import LEFT_TO_OTHERS
 from lightning_automations.callbacks.rate import RateWriter
+from lightning_automations.callbacks.rate_fallback import LEFT_TO_OTHERS
 from tests.callbacks.helpers import SaveAt
 from tests.callbacks.told import RATE, Told, fit, scheduler
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from lightning_automations.callbacks.learning_rate import IntelligentLearningRateScheduler
 from tests.callbacks.helpers import make_trainer, train_loader, val_loader
 from tests.callbacks.told import Told, fit, scheduler
 
@@ -23,19 +22,17 @@ def test_a_value_is_counted_once() -> None:
     """Lightning shows the value of the validation before where this one has logged none."""
     automation = scheduler(monitor_loss=False, monitor_metric="val/loss")
     fit(EverySecond(), automation, max_epochs=6, max_steps=-1)
-    assert automation.brain.state.metrics == (100.0, 98.0, 96.0)
-    assert automation.brain.state.validations_without_improvement == 0
+    assert automation.brain.progress.state.metrics == (100.0, 98.0, 96.0)
+    assert automation.brain.progress.state.validations_without_improvement == 0
 
 
 @pytest.mark.parametrize("loader", [0, 1])
 def test_the_metric_may_be_of_one_of_several_loaders(loader: int) -> None:
     """It carries the loader's number and comes with each validation that logs it."""
-    automation = IntelligentLearningRateScheduler(
-        monitor_metric=f"val/loss/dataloader_idx_{loader}", plateau_patience=10000
-    )
+    automation = scheduler(monitor_metric=f"val/loss/dataloader_idx_{loader}")
     trainer = make_trainer([automation], max_epochs=4)
     trainer.fit(EverySecond(), train_loader(), [val_loader(), val_loader()])
-    assert automation.brain.state.metrics == (100.0 + loader, 98.0 + loader)
+    assert automation.brain.progress.state.metrics == (100.0 + loader, 98.0 + loader)
 
 
 def test_a_metric_of_the_training_comes_with_every_validation() -> None:
@@ -51,7 +48,7 @@ def test_a_metric_of_the_training_comes_with_every_validation() -> None:
 
     automation = scheduler(monitor_metric="train/loss")
     fit(OfTraining(), automation, max_epochs=3, max_steps=-1)
-    assert automation.brain.state.metrics == (15.0, 31.0, 47.0)
+    assert automation.brain.progress.state.metrics == (15.0, 31.0, 47.0)
 
 
 def test_a_plateau_fallback_counts_a_value_once() -> None:

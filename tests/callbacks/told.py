@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,6 +15,8 @@ from lightning_automations.core.decision import Reason
 from tests.callbacks.helpers import Regression, make_trainer, train_loader, val_loader
 
 RATE = 0.05
+WITHOUT_PHASES: Mapping[str, Any] = {"find_start": False, "raise_rate": False, "snapshots": "none", "anneal_share": 0}
+"""Settings under which the automation does nothing but lower the rate: no trial, raise, return or anneal."""
 
 
 class Told(Regression):
@@ -54,8 +56,8 @@ class Rates(Callback):
 
 
 def scheduler(**settings: Any) -> IntelligentLearningRateScheduler:
-    """The automation with a patience that a short run does not reach, unless one is given."""
-    return IntelligentLearningRateScheduler(**{"plateau_patience": 10000, **settings})
+    """The automation that only lowers, with a patience that a short run does not reach, unless others are given."""
+    return IntelligentLearningRateScheduler(**{"plateau_patience": 10000, **WITHOUT_PHASES, **settings})
 
 
 def fit(module: pl.LightningModule, *callbacks: Any, checkpoint: str | None = None, **options: Any) -> list[float]:
@@ -72,5 +74,5 @@ def done(automation: IntelligentLearningRateScheduler) -> list[tuple[int, Reason
 
 
 def jump(step: int) -> float:
-    """A loss that jumps after step 100."""
-    return 1.0 if step < 100 else 3.0
+    """A loss that jumps after step 100, surely but not as far as an explosion."""
+    return 1.0 if step < 100 else 1.4
