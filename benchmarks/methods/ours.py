@@ -1,4 +1,4 @@
-"""Our automations, from two files and no other: the defaults, and the block that the framework's analysis recommends.
+"""Our automations, from three files and no other: defaults, the block that the analysis recommends, and wide bounds.
 
 Two things in a file give way to the scoreboard. The journal is off, since runs have no folder. The seed's block watches
 ``val/psnr``, which only a task with pictures logs: elsewhere it watches ``val/loss``.
@@ -22,6 +22,7 @@ _ROOT = Path(__file__).parents[2]
 CONFIGURATIONS: Mapping[str, Path] = {
     "defaults": _ROOT / "benchmarks" / "configurations" / "defaults.yml",
     "seed's block": _ROOT / "example_configs" / "seed_recommendation.yml",
+    "wide bounds": _ROOT / "benchmarks" / "configurations" / "wide_rate.yml",
 }
 _SECTION = "training_automations"
 _STOPPER = "IntelligentEarlyStopping"
@@ -37,7 +38,7 @@ def section(configuration: str, setup: RunSetup) -> dict[str, Any]:
     """
     document: Any = OmegaConf.to_container(OmegaConf.load(CONFIGURATIONS[configuration]))
     written: dict[str, Any] = document["train"][_SECTION] if "train" in document else document[_SECTION]
-    stopping = written[_STOPPER]
+    stopping = written.get(_STOPPER)
     if stopping is not None and stopping["monitor_metric"] not in (_EVERY_TASK_LOGS, setup.task.logged_score):
         stopping["monitor_metric"] = _EVERY_TASK_LOGS
     return {**written, "journal": False}
@@ -94,6 +95,12 @@ def _rows(configuration: str) -> tuple[Method, ...]:
 OURS: tuple[Method, ...] = (
     *_rows("defaults"),
     *_rows("seed's block"),
+    Method(
+        name="ours, wide bounds: learning rate alone",
+        source="IntelligentLearningRateScheduler of benchmarks/configurations/wide_rate.yml: bounds 0.001 to 1000",
+        studies=frozenset({Study.RATE}),
+        callbacks=_alone("wide bounds", "IntelligentLearningRateScheduler"),
+    ),
     Method(
         name="ours, doing nothing",
         source=f"negative control: all four automations of {_SOURCES['defaults']} with dry_run",

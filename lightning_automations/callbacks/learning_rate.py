@@ -29,12 +29,27 @@ SNAPSHOTS_KEY = "lightning_automations.rollback_points"
 
 
 class IntelligentLearningRateScheduler(FollowsFallback):
-    """Lowers the learning rate on a plateau and cuts it when training diverges, on top of any schedule.
+    """Finds, raises, lowers and anneals the learning rate on top of any schedule, and takes a diverged run back.
 
     The rate that the optimizer uses is the scheduled rate times a factor between ``min_lr_factor`` and
-    ``max_lr_factor``. The factor is halved when neither the smoothed training loss nor the validation metric has
-    improved for ``plateau_patience`` steps, and when the training loss surely rises or stays non-finite. It is never
-    raised. While the schedule itself rises (a warm-up, a restart) no trend is judged.
+    ``max_lr_factor``.
+
+    * In the first 10 to 20 steps of a fresh fit the given rate is tried. Where the loss explodes, the weights of the
+      start come back and a tenth of the rate is tried; where it does not move, 0.3 of it. If that does not help, the
+      given rate holds, so that fine-tuning is left alone (``find_start``).
+    * While the gradient surely points on along the way that the weights have gone, the factor is tripled: the sign of
+      hypergradient descent (Baydin et al. 2018, arXiv 1703.04782). A validation that is not the best forbids it
+      (``raise_rate``).
+    * The factor is halved when neither the smoothed training loss nor the validation metric has improved for
+      ``plateau_patience`` steps, and lowered to 0.3 of itself when the metric gets worse while the loss falls.
+    * When the loss surely rises, explodes, or stays non-finite, weights, buffers, averages, optimizer and scaler go
+      back to a snapshot that has proved itself, with a lower rate; the rate that blew up is never reached again. A loss
+      that is as high there has only changed its meaning: then all of that is taken back (``snapshots``).
+    * Over the last quarter of a run of known length the factor falls to ``min_lr_factor``, unless the scheduled rate
+      has fallen by then (``anneal_share``).
+
+    While the schedule itself rises (a warm-up, a restart) no trend is judged. With several optimizers nothing is
+    raised.
 
     Works with every ``torch.optim.lr_scheduler`` class, stepped by step or by epoch, and with none; with several
     parameter groups and optimizers; with manual optimization as long as the training step returns its loss.
