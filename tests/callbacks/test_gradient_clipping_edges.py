@@ -206,7 +206,7 @@ def test_a_run_that_is_brought_back_and_lost_again_is_brought_back_again() -> No
             self.asked += 1
             return True
 
-    rescuer = Rescuer()
+    rescuer = Rescuer(find_start=False, snapshots="none")
     train(Faulty(range(9, 80)), clipping(lost_after_steps=20), rescuer, steps=80)
     assert rescuer.asked == 3
 

@@ -243,7 +243,7 @@ def test_a_lost_run_is_left_to_an_automation_that_brings_it_back(tmp_path: Path)
             self.asked += 1
             return True
 
-    rescuer = Rescuer()
+    rescuer = Rescuer(find_start=False, snapshots="none")
     subject = clipping(lost_after_steps=20, journal=str(tmp_path / "journal.jsonl"))
     trainer = train(Faulty(range(9, 40)), subject, rescuer, steps=60)
     assert lost_notes(tmp_path / "journal.jsonl") == [f"{LOST}; another automation brings it back"]
