@@ -36,7 +36,7 @@ AUTOMATIONS = (
 )
 PLAIN_CLIP = 1.0
 """Plain Lightning clips the norm at this constant, which is what adaptive clipping takes the place of."""
-WARM_UP_STEPS = 12
+WARM_UP_STEPS = 120
 PLANNED_STEPS = 1_000_000
 """Every run is planned this long and ended by its window: defaults are shortened to fit a run that is planned short."""
 BATCHES = 100

@@ -28,7 +28,7 @@ _CUT_FOR_OVERFITTING = 0.3
 # A rate that blew up is never reached again.
 _LIMIT_BELOW_DIVERGENCE = 0.6
 _READ_ALIGNMENT_FOR_STEPS = 50
-_READ_ALIGNMENT_EVERY_WINDOWS = 50
+_READ_ALIGNMENT_EVERY_WINDOWS = 200
 # Of the losses of two windows: half of one, or less in each. Rare ones are skipped or overcome: of those that come
 # by chance once in a hundred steps, five fall into two windows once in 700,000 windows.
 _NON_FINITE_SHARE = 0.25

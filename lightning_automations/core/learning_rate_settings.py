@@ -87,7 +87,7 @@ class LearningRateSettings(AutomationSettings):
     find_start: bool = True
     raise_rate: bool = True
     snapshots: Literal["host", "device", "none"] = "host"
-    snapshot_interval_steps: Annotated[int, Ge(1)] = 200
+    snapshot_interval_steps: Annotated[int, Ge(1)] = 500
     max_rollbacks: Annotated[int, Ge(0)] = 10
     anneal_share: Annotated[float, Ge(0), Le(1)] = 0.25
     fallback: LearningRateFallback = field(default_factory=LearningRateFallback)
