@@ -36,6 +36,8 @@ _NON_FINITE_SHARE = 0.25
 _COOLDOWN_STEPS = 100
 _EXPLODED_RISE = 0.5
 _EXPLODED_DEVIATIONS = 4.0
+# A loss that is still this share of the way up, with the weights of before, never was low.
+_DOUBT = 0.25
 _SCHEDULE_HAS_FALLEN = 0.95
 _LOSSES_KEPT = 60
 _ALIGNMENTS_KEPT = 30
@@ -167,8 +169,9 @@ class LearningRateBrain(RateStart):
         """Whether the loss speaks against the weights or the rate."""
         state = self.state
         doubted, state.doubted_factor = state.doubted_factor, None
-        if doubted is not None and median(window) > state.doubted_level:
-            # As high with the weights of before: it was not the rate, the loss means something else now.
+        if doubted is not None and min(window[0], median(window)) > state.doubted_level:
+            # As high with the weights of before: it was not the rate, the loss means something else now. The first loss
+            # has to say so too: a rate that is still far too high has spoilt the others.
             self.start_anew(step)
             self.takes_back, state.limit = True, None
             old, state.factor = state.factor, doubted
@@ -221,8 +224,8 @@ class LearningRateBrain(RateStart):
         state.limit = self._within(state.factor * _LIMIT_BELOW_DIVERGENCE)
         state.rolled_back_at_step = step
         if reason is Reason.DIVERGENCE:
-            level_before = evidence.get("level_before", evidence.get("start_loss", 0.0))
-            state.doubted_factor, state.doubted_level = state.factor, (level_before + evidence["loss"]) / 2
+            before = evidence.get("level_before", evidence.get("start_loss", 0.0))
+            state.doubted_factor, state.doubted_level = state.factor, before + _DOUBT * (evidence["loss"] - before)
         return self._go_back(step, epoch, factor, reason, evidence)
 
     # The end ---------------------------------------------------------------------------------------------------------

@@ -50,15 +50,14 @@ class RateStart(RateChanges):
 
     def _accept(self, step: int, epoch: int, attempt: Attempt) -> Adjustment | None:
         self._end_trial(attempt)
-        self.is_healthy = math.isfinite(attempt.level)
+        self.is_healthy = True
         return self._raise(step, epoch)
 
     def _end_trial(self, attempt: Attempt) -> None:
         state = self.state
         state.phase = "running"
         state.start_noise = usual_noise_of(state.losses)
-        if math.isfinite(attempt.level):
-            state.start_loss = max(state.start_loss or attempt.level, attempt.level)
+        state.start_loss = attempt.level if state.start_loss is None else max(state.start_loss, attempt.level)
 
     def _try_lower(self, step: int, epoch: int, attempt: Attempt) -> Adjustment | None:
         state = self.state

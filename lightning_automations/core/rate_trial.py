@@ -55,8 +55,6 @@ class Attempt:
 
     def is_clearly_below(self, other: Attempt) -> bool:
         """Whether the loss ended lower than in another attempt, beyond the noise of both."""
-        if not math.isfinite(self.level):
-            return False
         return other.level - self.level > _SURELY * math.hypot(self.error, other.error)
 
 

@@ -255,7 +255,7 @@ def test_a_loss_that_changes_its_meaning_is_no_divergence() -> None:
     brain.start_anew(300)
     found = [brain.observe(step=300 + 10 * i, epoch=0, loss=9.0) for i in range(1, 100)]
     assert found == [None] * 99
-    assert brain.state.best_loss == pytest.approx(9.0)
+    assert brain.progress.state.best_loss == pytest.approx(9.0)
 
 
 # What always holds ---------------------------------------------------------------------------------------------------
@@ -314,14 +314,16 @@ def test_the_state_is_bounded() -> None:
     brain = LearningRateBrain(LearningRateSettings())
     for index in range(2000):
         brain.observe(step=10 * index, epoch=0, loss=float(index % 7), metric=float(index % 5), rates=(0.1,))
-    assert len(brain.state.windows) <= 100
-    assert len(brain.state.metrics) <= 10
+    assert len(brain.progress.state.windows) <= 100
+    assert len(brain.progress.state.metrics) <= 10
+    assert len(brain.state.losses) <= 60
 
 
 def test_bounds_that_are_given_now_win_over_the_saved_factor() -> None:
     """A factor from a run with wider bounds is brought into the bounds of this one."""
     brain = LearningRateBrain(LearningRateSettings(min_lr_factor=0.5))
-    brain.load_state_dict({"factor": 0.125})
+    state = brain.state_dict()
+    brain.load_state_dict({**state, "rate": {**state["rate"], "factor": 0.125}})
     assert brain.factor == 0.5
 
 

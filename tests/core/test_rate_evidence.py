@@ -1,0 +1,72 @@
+"""What a few steps say about the rate, against slow and obvious twins."""
+
+import math
+import random
+import statistics
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_automations.core.rate_evidence import alignment_of, end_level_of, slope_of, usual_noise_of
+
+VALUES = st.lists(st.floats(-100, 100), min_size=6, max_size=40)
+
+
+@given(cosines=st.lists(st.floats(-1, 1), min_size=6, max_size=30))
+def test_the_alignment_is_a_mean_over_its_standard_error(cosines: list[float]) -> None:
+    """As the statistics module has them."""
+    found = alignment_of(cosines)
+    assert found is not None
+    assert found.cosine == pytest.approx(statistics.fmean(cosines), abs=1e-12)
+    error = statistics.stdev(cosines) / math.sqrt(len(cosines))
+    if error > 1e-9:
+        assert found.deviations == pytest.approx(found.cosine / error, rel=1e-6, abs=1e-6)
+
+
+def test_too_few_cosines_say_nothing() -> None:
+    """Readings that are no numbers do not count."""
+    assert alignment_of([0.5] * 5 + [math.nan] * 10) is None
+    assert alignment_of([0.5] * 6) is not None
+
+
+def test_cosines_without_spread_are_as_sure_as_can_be() -> None:
+    """Their sign is that of the cosine."""
+    found = alignment_of([-0.25] * 8)
+    assert found is not None
+    assert found.deviations == -math.inf
+    assert not found.is_surely_positive(cosine=0.0, deviations=3.0)
+
+
+@given(losses=VALUES)
+def test_the_slope_is_that_of_least_squares_over_its_standard_error(losses: list[float]) -> None:
+    """As the statistics module has the line, and the residuals of it the error."""
+    places = list(range(len(losses)))
+    line = statistics.linear_regression(places, losses)
+    rest = sum((y - line.slope * x - line.intercept) ** 2 for x, y in zip(places, losses, strict=True))
+    spread = sum((x - statistics.fmean(places)) ** 2 for x in places)
+    error = math.sqrt(rest / (len(losses) - 2) / spread)
+    if error > 1e-6:
+        assert slope_of(losses) == pytest.approx(line.slope / error, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize(("losses", "slope"), [([1.0, 2.0], 0.0), ([4.0, 4.0, 4.0], 0.0), ([1.0, 2.0, 3.0], math.inf)])
+def test_a_line_without_noise_is_sure_and_a_flat_one_is_none(losses: list[float], slope: float) -> None:
+    """Two losses are no line."""
+    assert slope_of(losses) == slope
+
+
+@given(losses=VALUES, spike=st.floats(1e3, 1e6))
+def test_one_spike_hardly_moves_the_end_level(losses: list[float], spike: float) -> None:
+    """The median of seven stays within what the others were."""
+    level, error = end_level_of([*losses, spike])
+    assert min(losses) <= level <= max(losses)
+    assert error >= 0
+
+
+def test_the_usual_noise_is_that_of_a_series_without_its_trend_and_spikes() -> None:
+    """A straight line has none, and a spike adds none."""
+    assert usual_noise_of([float(place) for place in range(20)]) == 0.0
+    source = random.Random(0)
+    assert usual_noise_of([source.gauss(0, 1) + place for place in range(2000)]) == pytest.approx(1.0, rel=0.1)
+    assert usual_noise_of([1.0, 2.0, 3.0, 1000.0, 5.0, 6.0, 7.0, 8.0, 9.0]) == 0.0
