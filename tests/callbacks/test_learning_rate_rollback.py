@@ -1,7 +1,9 @@
 """A run that diverges goes back and ends well: real faults in real runs, resumed anywhere, on two ranks too."""
 
 import copy
+import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from lightning_automations import AdaptiveGradientClipping, IntelligentLearningR
 from lightning_automations.callbacks.learning_rate import SNAPSHOTS_KEY
 from lightning_automations.core.decision import Reason
 from lightning_automations.core.events import Event, EventKind
-from tests.callbacks.helpers import Regression, SaveAt, make_trainer, train_loader, val_loader
+from tests.callbacks.helpers import Regression, SaveAt, make_trainer, run_script, train_loader, val_loader
 from tests.requirements import has_weight_averaging
 
 STEPS = 240
@@ -155,6 +157,16 @@ def test_a_resumed_run_does_what_the_uninterrupted_one_did(kind: str, stop: int,
     _, resumed, again = fit(Fault(kind), checkpoint=save.path)
     assert again.adjustments == subject.adjustments
     assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in module.state_dict().items())
+
+
+def test_two_ranks_go_back_together(tmp_path: Path) -> None:
+    """Only one of them is struck; both make the same decisions and end with the same weights."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    run_script(Path(__file__).with_name("script_rollback.py"), str(tmp_path), environment=environment)
+    ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    assert ranks[0] == ranks[1]
+    assert "non_finite" in [item["reason"] for item in ranks[0]["adjustments"]]
+    assert all(math.isfinite(weight) for weight in ranks[0]["weights"])
 
 
 def test_a_checkpoint_loads_without_us(tmp_path: Path) -> None:
