@@ -99,7 +99,11 @@ class IntelligentLearningRateScheduler(FollowsFallback):
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._follow_settings(trainer)
-        self.brain.begin(horizon_steps=self.session.length.steps, is_fresh=trainer.global_step == 0)
+        self.brain.begin(
+            horizon_steps=self.session.length.steps,
+            is_fresh=trainer.global_step == 0,
+            rates=[rate for rates in self.session.rate.scheduled for rate in rates],
+        )
         saved, self._saved_tensors = self._saved_tensors, None
         if trainer.global_step == 0:
             self._readings.read_alignment(wanted=self.brain.wants_alignment(0))

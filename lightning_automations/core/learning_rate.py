@@ -84,14 +84,17 @@ class LearningRateBrain(RateStart):
 
     # What happens ----------------------------------------------------------------------------------------------------
 
-    def begin(self, *, horizon_steps: int | None, is_fresh: bool) -> None:
+    def begin(self, *, horizon_steps: int | None, is_fresh: bool, rates: Sequence[float] = ()) -> None:
         """A fit begins, or goes on.
 
         Args:
             horizon_steps: Optimizer steps of the whole run; None: not known.
             is_fresh: Whether it begins at step 0, without a checkpoint.
+            rates: The scheduled rates of the first step: a warm-up rises in the first window already.
         """
         self._horizon_steps = horizon_steps
+        if is_fresh and rates:
+            self._schedule_rises(rates)
         if is_fresh and self._settings.find_start and self._settings.monitor_loss:
             self.state.phase = "trial"
 
