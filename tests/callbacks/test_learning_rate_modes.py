@@ -1,0 +1,336 @@
+"""The learning-rate automation with all of its phases, in every mode in which Lightning trains."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins import MixedPrecision
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lightning_automations import IntelligentLearningRateScheduler
+from lightning_automations.core.decision import Reason
+from lightning_automations.core.progress import WINDOW_STEPS
+from lightning_automations.probes.deferred import DeferredReadings
+from tests.callbacks.helpers import Regression, journal_entries, make_trainer, train_loader, val_loader, weights
+from tests.callbacks.told import Rates, done
+
+RATE = 0.02
+STEPS = 240
+GOOD = 0.05
+"""Validation loss; the noise in the data alone makes 0.01 of it, and an untrained network has 14."""
+DIVERGED = {Reason.NON_FINITE, Reason.DIVERGENCE}
+
+
+def fit(module: Regression, *callbacks: Any, **options: Any) -> tuple[pl.Trainer, list[float]]:
+    """So many steps, with the rates that were used."""
+    rates = Rates()
+    trainer = make_trainer([rates, *callbacks], **{"max_steps": STEPS, "max_epochs": -1, **options})
+    trainer.fit(module, train_loader(), val_loader())
+    return trainer, rates.seen
+
+
+def held_out(module: Regression) -> float:
+    """The loss on the validation batch, in 32 bits."""
+    with torch.no_grad():
+        return module.float().loss(next(iter(val_loader()))).item()
+
+
+class Spoiled(Callback):
+    """Writes NaN into the weights after one step."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 4 and trainer.current_epoch == 5:
+            with torch.no_grad():
+                pl_module.layer.weight.fill_(math.nan)
+
+
+class FasterForOneStep(Callback):
+    """Multiplies the rate by 1000 for one step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.before = math.nan
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            self.before = trainer.optimizers[0].param_groups[0]["lr"]
+            trainer.optimizers[0].param_groups[0]["lr"] = 1000 * self.before
+
+    def on_before_zero_grad(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
+        if trainer.global_step == self.step + 1 and math.isfinite(self.before):
+            optimizer.param_groups[0]["lr"], self.before = self.before, math.nan
+
+
+class Manual(Regression):
+    """Calls its optimizer itself."""
+
+    def __init__(self) -> None:
+        super().__init__(rate=RATE)
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        optimizer = self.optimizers()
+        loss = self.loss(batch)
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        return loss
+
+
+class TwoOptimizers(Manual):
+    """One for the weight, one for the bias."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = self.loss(batch)
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+        self.manual_backward(loss)
+        for optimizer in self.optimizers():
+            optimizer.step()
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        layer = self.layer
+        return [torch.optim.SGD([layer.weight], lr=self.rate), torch.optim.Adam([layer.bias], lr=self.rate)]
+
+
+# Recovering ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [100, 107, 119])
+def test_a_rate_that_was_far_too_high_for_one_step_is_overcome(step: int) -> None:
+    """Wherever in a window it comes, the run ends as well as the one that was left alone, within the bounds it has."""
+    whole, struck, plain = Regression(rate=RATE), Regression(rate=RATE), Regression(rate=RATE)
+    subject = IntelligentLearningRateScheduler()
+    fit(whole, IntelligentLearningRateScheduler())
+    fit(struck, FasterForOneStep(step), subject)
+    fit(plain, FasterForOneStep(step))
+    assert 1 <= subject.brain.state.rollbacks <= 2
+    assert held_out(struck) < 1.1 * held_out(whole)
+    assert held_out(struck) < held_out(plain)
+
+
+MODES: dict[str, tuple[type[Regression], Any]] = {
+    "accumulation": (Regression, lambda: {"accumulate_grad_batches": 2}),
+    "manual optimization": (Manual, dict),
+    "two optimizers": (TwoOptimizers, lambda: {"max_steps": 2 * STEPS}),
+    "bf16-mixed": (Regression, lambda: {"precision": "bf16-mixed"}),
+    "bf16-true": (Regression, lambda: {"precision": "bf16-true"}),
+    "64-true": (Regression, lambda: {"precision": "64-true"}),
+    "16-mixed": (
+        Regression,
+        lambda: {"plugins": [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=256.0))]},
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_lost_weights_come_back(mode: str) -> None:
+    """A run that would have ended with NaN ends well."""
+    module, options = MODES[mode]
+    subject, struck = IntelligentLearningRateScheduler(), module()
+    fit(struck, Spoiled(), subject, **options())
+    assert Reason.NON_FINITE in {item.reason for item in subject.adjustments}
+    assert subject.brain.state.rollbacks >= 1
+    assert held_out(struck) < GOOD
+
+
+def test_snapshots_may_stay_on_the_device() -> None:
+    """The run is the same bit for bit."""
+    ends = []
+    for place in ("host", "device"):
+        module, subject = Regression(rate=RATE), IntelligentLearningRateScheduler(snapshots=place)
+        fit(module, Spoiled(), subject)
+        ends.append((done(subject), weights(module)))
+    assert ends[0][0] == ends[1][0]
+    assert all(map(torch.equal, ends[0][1], ends[1][1]))
+
+
+def test_with_two_optimizers_nothing_is_raised() -> None:
+    """What one step of the run is, is not known then; a plain run with the same rate is raised."""
+    alone, two = IntelligentLearningRateScheduler(max_lr_factor=100), IntelligentLearningRateScheduler()
+    low, module = Manual(), TwoOptimizers()
+    low.rate = module.rate = 1e-4
+    fit(low, alone, max_steps=60)
+    fit(module, two, max_steps=120)
+    assert Reason.GRADIENT_POINTS_ON in {item.reason for item in alone.adjustments}
+    assert Reason.GRADIENT_POINTS_ON not in {item.reason for item in two.adjustments}
+
+
+# Losses --------------------------------------------------------------------------------------------------------------
+
+
+class Shifted(Regression):
+    """Its loss has another zero, and the same gradient."""
+
+    shift = 0.0
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) + self.shift
+
+
+@pytest.mark.parametrize("shift", [-14.0, -100.0, 100.0])
+def test_the_zero_of_the_loss_does_not_matter(shift: float) -> None:
+    """A loss that is negative, that begins near zero, or of which hardly a part can fall, is trained as well."""
+    module, subject = Shifted(rate=RATE), IntelligentLearningRateScheduler()
+    module.shift = shift
+    fit(module, subject)
+    assert DIVERGED.isdisjoint(item.reason for item in subject.adjustments)
+    assert held_out(module) < GOOD
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, -1.0])
+def test_a_constant_loss_leaves_the_start_and_its_rate(scale: float) -> None:
+    """Without a gradient no rate is better than the given one."""
+
+    class Constant(Regression):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return 0.0 * self.loss(batch) + scale
+
+    module, subject = Constant(rate=RATE), IntelligentLearningRateScheduler(anneal_share=0, plateau_patience=10000)
+    start = weights(module)
+    fit(module, subject, max_steps=100)
+    assert all(map(torch.equal, weights(module), start))
+    assert subject.brain.factor == 1.0
+
+
+@pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
+def test_steps_without_a_loss_are_left_out() -> None:
+    """Lightning skips them; the trial waits for losses, and a run that never has any is left alone."""
+
+    class Rare(Regression):
+        every = 2
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return super().training_step(batch, batch_idx) if batch_idx % self.every == 0 else None
+
+    module, subject = Rare(rate=RATE), IntelligentLearningRateScheduler()
+    fit(module, subject)
+    assert DIVERGED.isdisjoint(item.reason for item in subject.adjustments)
+    assert subject.brain.state.phase == "annealing"
+    assert held_out(module) < GOOD
+
+    class Never(Manual):
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            super().training_step(batch, batch_idx)
+
+    silent, plain = Never(), Never()
+    subject = IntelligentLearningRateScheduler(monitor_validation=False, raise_rate=False)
+    fit(silent, subject, max_steps=60)
+    fit(plain, max_steps=60)
+    assert subject.brain.state.phase == "trial"
+    assert all(map(torch.equal, weights(silent), weights(plain)))
+
+
+# Schedules -----------------------------------------------------------------------------------------------------------
+
+
+class Scheduled(Regression):
+    """With a schedule that is stepped by step."""
+
+    def __init__(self, schedule: Any) -> None:
+        super().__init__(rate=RATE)
+        self.schedule = schedule
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        return [optimizer], [{"scheduler": self.schedule(optimizer), "interval": "step"}]
+
+
+def test_a_warm_up_is_not_tried_before_its_end() -> None:
+    """Nothing is decided and no rate is changed while the schedule rises; the trial comes then."""
+
+    def warm_up(optimizer: Any) -> Any:
+        return torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1e-3, total_iters=60)
+
+    _, plain = fit(Scheduled(warm_up))
+    module, subject = Scheduled(warm_up), IntelligentLearningRateScheduler()
+    _, rates = fit(module, subject)
+    assert rates[:60] == plain[:60]
+    assert all(item.step > 60 for item in subject.adjustments)
+    assert subject.brain.state.phase == "annealing"
+    assert held_out(module) < GOOD
+
+
+@pytest.mark.parametrize("falls", [True, False])
+def test_only_a_schedule_that_does_not_fall_is_annealed(falls: bool) -> None:
+    """A cosine of the user's has come down by itself; a constant rate ends at the lowest factor."""
+
+    def schedule(optimizer: Any) -> Any:
+        if falls:
+            return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=STEPS)
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+    subject = IntelligentLearningRateScheduler(raise_rate=False, plateau_patience=10000)
+    _, plain = fit(Scheduled(schedule))
+    _, rates = fit(Scheduled(schedule), subject)
+    if falls:
+        assert subject.adjustments == []
+        assert rates == plain
+    else:
+        assert done(subject) == [(180, Reason.ANNEALING, 0.1)]
+        assert rates[:180] == plain[:180]
+        assert all(after <= before for before, after in pairwise(rates))
+        assert 0.1 * RATE <= rates[-1] < 0.2 * RATE
+
+
+# What it costs and tells ---------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_read_from_the_device_between_two_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses and alignments of ten steps come with one read each, and no number is asked for in a step of its own."""
+    reads: list[int] = []
+    fetch = DeferredReadings.fetch
+
+    def counted(self: DeferredReadings) -> list[float]:
+        reads.extend([trainer.global_step] if self._waiting else [])
+        return fetch(self)
+
+    monkeypatch.setattr(DeferredReadings, "fetch", counted)
+
+    class Scalars(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.steps: list[int] = []
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func is torch.ops.aten._local_scalar_dense.default:
+                self.steps.append(trainer.global_step)
+            return func(*args, **(kwargs or {}))
+
+    def asked(*callbacks: Any) -> list[int]:
+        nonlocal trainer
+        trainer = make_trainer(callbacks, max_steps=100, max_epochs=-1, limit_val_batches=0)
+        with Scalars() as scalars:
+            trainer.fit(Regression(rate=1e-3), train_loader(batch_size=2, samples=256), val_loader())
+        return scalars.steps
+
+    trainer = make_trainer()
+    subject = IntelligentLearningRateScheduler(max_lr_factor=100, snapshot_interval_steps=10)
+    plain, watched = asked(), asked(subject)
+    assert subject.adjustments
+    extra = [step for step in set(watched) if watched.count(step) > plain.count(step)]
+    assert [step for step in (*extra, *reads) if step % WINDOW_STEPS] == []
+    assert max(reads.count(step) for step in reads) <= 2
+
+
+def test_the_journal_tells_of_every_change(tmp_path: Any) -> None:
+    """Each with its reason and its numbers, the return to a snapshot among them."""
+    subject = IntelligentLearningRateScheduler()
+    fit(Regression(rate=RATE), Spoiled(), subject, logger=CSVLogger(tmp_path))
+    (journal,) = tmp_path.rglob("automations.jsonl")
+    entries = [entry for entry in journal_entries(journal) if entry["event"] == "adjustment"]
+    told = [(entry["step"], entry["reason"], entry["old"], entry["new"]) for entry in entries]
+    assert told == [(item.step, item.reason.value, item.old, item.new) for item in subject.adjustments]
+    (returned,) = [entry for entry in entries if entry["reason"] == "non_finite"]
+    assert returned["applied"] is True
+    assert 0 < returned["evidence"]["non_finite_share"] <= 1
+    assert entries[-1]["reason"] == "annealing"
