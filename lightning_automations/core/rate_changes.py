@@ -85,7 +85,7 @@ class RateChanges:
     ) -> Adjustment | None:
         state = self.state
         old, state.factor = state.factor, self._within(factor)
-        state.rollbacks += state.phase != "trial"
+        state.rollbacks += reason in (Reason.DIVERGENCE, Reason.NON_FINITE)  # what the trial does is bounded by itself
         self.goes_back = True
         self._wait(step)
         return self._adjustment(step, epoch, old, state.factor, reason, evidence)

@@ -189,7 +189,7 @@ def test_the_zero_of_the_loss_does_not_matter(shift: float) -> None:
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, -1.0])
 def test_a_constant_loss_leaves_the_start_and_its_rate(scale: float) -> None:
-    """Without a gradient no rate is better than the given one."""
+    """Without a gradient no rate is better than the given one; having tried others counts as no rollback."""
 
     class Constant(Regression):
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -200,6 +200,8 @@ def test_a_constant_loss_leaves_the_start_and_its_rate(scale: float) -> None:
     fit(module, subject, max_steps=100)
     assert all(map(torch.equal, weights(module), start))
     assert subject.brain.factor == 1.0
+    assert [item.reason for item in subject.adjustments] == [Reason.START_NOT_FALLING, Reason.NO_BETTER_RATE]
+    assert subject.brain.state.rollbacks == 0
 
 
 @pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
