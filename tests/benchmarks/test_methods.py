@@ -13,11 +13,13 @@ from benchmarks.methods import METHODS, method_named
 from benchmarks.methods.method import Study, users_optimizer
 from benchmarks.methods.ours import CONFIGURATIONS, OURS, section
 from benchmarks.scoring import CONTROL, NOISE, PLAIN
-from lightning_automations import build_callbacks
+from lightning_automations import IntelligentLearningRateScheduler, build_callbacks
 from tests.benchmarks.tiny_runs import OPTIMIZERS, SETUP, STRUCK, TASK, fitted, same_weights
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "benchmarks" / "methods"
+COMPLETE = ("defaults", "seed's block")
+"""The configurations of all four automations."""
 PEERS = ("zclip", "autoclip", "timm", "pytorch_optimizer", "transformers", "schedulefree", "prodigyopt", "momo")
 
 
@@ -79,19 +81,21 @@ def test_the_control_has_all_automations_of_ours() -> None:
     assert control != ours
 
 
-def test_ours_comes_from_two_files() -> None:
-    """No third configuration can be tried until one looks good: every row names one of the two."""
+def test_ours_comes_from_three_files() -> None:
+    """No further configuration can be tried until one looks good: every row names one of the three."""
     assert sorted(path.relative_to(ROOT).as_posix() for path in CONFIGURATIONS.values()) == [
         "benchmarks/configurations/defaults.yml",
+        "benchmarks/configurations/wide_rate.yml",
         "example_configs/seed_recommendation.yml",
     ]
-    assert [path.name for path in (ROOT / "benchmarks" / "configurations").iterdir()] == ["defaults.yml"]
+    names = sorted(path.name for path in (ROOT / "benchmarks" / "configurations").iterdir())
+    assert names == ["defaults.yml", "wide_rate.yml"]
     files = [path.relative_to(ROOT).as_posix() for path in CONFIGURATIONS.values()]
     assert all(sum(file in method.source for file in files) == 1 for method in OURS)
     assert len([method for method in METHODS if method.name.startswith("ours")]) == len(OURS)
 
 
-@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+@pytest.mark.parametrize("configuration", COMPLETE)
 def test_a_file_of_ours_is_used_as_it_stands(configuration: str) -> None:
     """What the file builds is what competes, but for the journal and a metric that the task does not log."""
     loaded = build_callbacks(CONFIGURATIONS[configuration])
@@ -102,6 +106,13 @@ def test_a_file_of_ours_is_used_as_it_stands(configuration: str) -> None:
         if configuration == "seed's block" and expected.automation == "IntelligentEarlyStopping":
             expected = replace(expected, monitor_metric="val/loss")
         assert used.settings == expected
+
+
+def test_the_wide_bounds_are_those_of_the_rates_that_are_off() -> None:
+    """From a thousandth to a thousand times the rate, and nothing else is written."""
+    (callback,) = method_named("ours, wide bounds: learning rate alone").callbacks(SETUP)
+    expected = IntelligentLearningRateScheduler(min_lr_factor=1e-3, max_lr_factor=1e3, journal=False)
+    assert callback.settings == expected.settings
 
 
 def test_the_defaults_are_four_automations_of_which_nothing_is_written() -> None:
@@ -118,7 +129,7 @@ def test_the_seeds_block_watches_the_metric_that_it_names_where_the_task_logs_it
     assert section("seed's block", SETUP)["IntelligentEarlyStopping"]["monitor_metric"] == "val/loss"
 
 
-@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+@pytest.mark.parametrize("configuration", COMPLETE)
 @pytest.mark.parametrize("alone", ["clipping alone", "learning rate alone"])
 def test_an_automation_alone_has_the_settings_that_it_has_among_the_others(configuration: str, alone: str) -> None:
     """It is taken out of the file, not written again."""
