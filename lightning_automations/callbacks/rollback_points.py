@@ -65,7 +65,7 @@ class RollbackPoints:
         if not self.available or trainer.global_step - self._taken_at_step < interval_steps:
             return
         if self._has_newest:
-            pass
+            self._proved, self._newest = self._newest, self._proved
         self._newest.take(run_parts(trainer, pl_module), step=trainer.global_step)
         self._has_newest, self._has_left = True, False
         self._taken_at_step = trainer.global_step
