@@ -41,9 +41,6 @@ class Run:
             parameter.grad = torch.full_like(parameter, 1.0 + self.step)
         optimizer.step()
         self.trainer.global_step += 1
-        self.trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total.completed = (
-            self.step
-        )
 
     def everything(self) -> Any:
         """A copy of all that a return has to bring back."""
