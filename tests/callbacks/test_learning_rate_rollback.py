@@ -139,6 +139,23 @@ def test_the_weights_are_those_of_the_snapshot_bit_for_bit() -> None:
     assert all(torch.equal(state[0][name], after[0][1][0][name]) for name in state[0])
 
 
+def test_a_loss_that_weighs_a_hundred_times_as_much_is_no_divergence() -> None:
+    """The run goes back, sees that the weights were not at fault, and takes that back, factor and all."""
+
+    class Reweighed(Regression):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            return super().training_step(batch, batch_idx) * (1e4 if self.global_step >= 100 else 1.0)
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.Adam(self.parameters(), lr=0.01)
+
+    subject = IntelligentLearningRateScheduler(find_start=False, raise_rate=False, anneal_share=0.0)
+    trainer = make_trainer([subject], max_steps=160, max_epochs=-1)
+    trainer.fit(Reweighed(), train_loader(), val_loader())
+    assert reasons(subject) == [Reason.DIVERGENCE, Reason.LOSS_CHANGED]
+    assert subject.brain.factor == 1.0
+
+
 @pytest.mark.parametrize("limit", [0, 2])
 def test_it_goes_back_at_most_so_often(limit: int) -> None:
     """A run that is lost for good ends, and is not held up."""

@@ -108,6 +108,7 @@ def trained(*told: str) -> list[str]:
 @example(trained("keep", "keep", "bring_back"))
 @example(trained("keep", "keep", "keep", "bring_back"))
 @example(trained("keep", "bring_back", "keep", "keep", "bring_back"))
+@example(trained("keep", "bring_back", "keep", "bring_back"))
 @example(trained("keep", "bring_back", "save", "take_back"))
 @example(trained("bring_back", "keep", "take_back"))
 @example([*trained("keep"), "save", "train", *("keep", "bring_back")])

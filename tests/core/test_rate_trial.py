@@ -8,6 +8,7 @@ import pytest
 from lightning_automations.core.rate_trial import Attempt, Verdict, attempt_of, verdict_of
 
 BEFORE = Attempt(level=1.0, error=0.01, exploded=False)
+WORSE = Attempt(level=1.3, error=0.01, exploded=False)
 EXPLODED = Attempt(level=math.inf, error=0.0, exploded=True)
 
 
@@ -33,6 +34,7 @@ def judged(
         (noisy(1.0, 20), None, Verdict.LOWER),
         (noisy(3.0, 10), None, Verdict.LOWER),
         (noisy(0.7, 10), BEFORE, Verdict.ACCEPT),
+        ([0.9, 0.97, 0.88, 0.98, 0.85, 0.96, 0.9, 0.84, 0.98, 0.87], WORSE, Verdict.ACCEPT),
         (noisy(1.0, 10), BEFORE, Verdict.GO_ON),
         (noisy(1.0, 20), BEFORE, Verdict.COME_BACK),
         (noisy(1.0, 20), EXPLODED, Verdict.ACCEPT),
