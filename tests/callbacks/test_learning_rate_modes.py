@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import Any
 
 import lightning.pytorch as pl
@@ -20,27 +19,8 @@ from lightning_automations.core.decision import Reason
 from lightning_automations.core.progress import WINDOW_STEPS
 from lightning_automations.probes.deferred import DeferredReadings
 from tests.callbacks.helpers import Regression, journal_entries, make_trainer, train_loader, val_loader, weights
-from tests.callbacks.told import Rates, done
-
-RATE = 0.02
-STEPS = 240
-GOOD = 0.05
-"""Validation loss; the noise in the data alone makes 0.01 of it, and an untrained network has 14."""
-DIVERGED = {Reason.NON_FINITE, Reason.DIVERGENCE}
-
-
-def fit(module: Regression, *callbacks: Any, **options: Any) -> tuple[pl.Trainer, list[float]]:
-    """So many steps, with the rates that were used."""
-    rates = Rates()
-    trainer = make_trainer([rates, *callbacks], **{"max_steps": STEPS, "max_epochs": -1, **options})
-    trainer.fit(module, train_loader(), val_loader())
-    return trainer, rates.seen
-
-
-def held_out(module: Regression) -> float:
-    """The loss on the validation batch, in 32 bits."""
-    with torch.no_grad():
-        return module.float().loss(next(iter(val_loader()))).item()
+from tests.callbacks.phases import GOOD, RATE, STEPS, Manual, fit, held_out
+from tests.callbacks.told import done
 
 
 class Spoiled(Callback):
@@ -67,22 +47,6 @@ class FasterForOneStep(Callback):
     def on_before_zero_grad(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
         if trainer.global_step == self.step + 1 and math.isfinite(self.before):
             optimizer.param_groups[0]["lr"], self.before = self.before, math.nan
-
-
-class Manual(Regression):
-    """Calls its optimizer itself."""
-
-    def __init__(self) -> None:
-        super().__init__(rate=RATE)
-        self.automatic_optimization = False
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        optimizer = self.optimizers()
-        loss = self.loss(batch)
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
-        return loss
 
 
 class TwoOptimizers(Manual):
@@ -143,6 +107,45 @@ def test_lost_weights_come_back(mode: str) -> None:
     assert held_out(struck) < GOOD
 
 
+class Lost(Regression):
+    """Its loss is no number from one step on."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) * (math.nan if self.global_step >= 60 else 1.0)
+
+
+@pytest.mark.parametrize(("limit", "budget", "rollbacks", "changes"), [(3, None, 3, 4), (10, 2, 2, 2)])
+def test_what_cannot_be_saved_is_given_up(limit: int, budget: int | None, rollbacks: int, changes: int) -> None:
+    """After so many returns, or so many changes, the run goes on as it would have without, and ends."""
+    subject = IntelligentLearningRateScheduler(
+        max_rollbacks=limit,
+        max_adjustments=budget,
+        min_lr_factor=1e-3,
+        raise_rate=False,
+        anneal_share=0,
+        monitor_validation=False,
+    )
+    trainer, _ = fit(Lost(rate=RATE), subject, max_steps=160)
+    assert trainer.global_step == 160
+    assert subject.brain.state.rollbacks == rollbacks
+    assert [item.reason for item in subject.adjustments] == [Reason.NON_FINITE] * changes
+    assert subject.retired is (budget is not None)
+
+
+def test_bounds_that_keep_it_from_recovering_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A rate that stays 1000 times too high is beyond the usual bounds: the user is told once which one to move."""
+
+    class Faster(FasterForOneStep):
+        def on_before_zero_grad(self, *_: Any) -> None:
+            """Once written, the rate stays."""
+
+    subject = IntelligentLearningRateScheduler(max_rollbacks=3)
+    with caplog.at_level("INFO", logger="lightning_automations"):
+        fit(Regression(rate=RATE), Faster(100), subject, max_steps=300)
+    assert subject.brain.factor == 0.1
+    assert sum("the factor is at min_lr_factor (0.1)" in message for message in caplog.messages) == 1
+
+
 def test_snapshots_may_stay_on_the_device() -> None:
     """The run is the same bit for bit."""
     ends = []
@@ -163,125 +166,6 @@ def test_with_two_optimizers_nothing_is_raised() -> None:
     fit(module, two, max_steps=120)
     assert Reason.GRADIENT_POINTS_ON in {item.reason for item in alone.adjustments}
     assert Reason.GRADIENT_POINTS_ON not in {item.reason for item in two.adjustments}
-
-
-# Losses --------------------------------------------------------------------------------------------------------------
-
-
-class Shifted(Regression):
-    """Its loss has another zero, and the same gradient."""
-
-    shift = 0.0
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        return super().training_step(batch, batch_idx) + self.shift
-
-
-@pytest.mark.parametrize("shift", [-14.0, -100.0, 100.0])
-def test_the_zero_of_the_loss_does_not_matter(shift: float) -> None:
-    """A loss that is negative, that begins near zero, or of which hardly a part can fall, is trained as well."""
-    module, subject = Shifted(rate=RATE), IntelligentLearningRateScheduler()
-    module.shift = shift
-    fit(module, subject)
-    assert DIVERGED.isdisjoint(item.reason for item in subject.adjustments)
-    assert held_out(module) < GOOD
-
-
-@pytest.mark.parametrize("scale", [0.0, 1.0, -1.0])
-def test_a_constant_loss_leaves_the_start_and_its_rate(scale: float) -> None:
-    """Without a gradient no rate is better than the given one; having tried others counts as no rollback."""
-
-    class Constant(Regression):
-        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-            return 0.0 * self.loss(batch) + scale
-
-    module, subject = Constant(rate=RATE), IntelligentLearningRateScheduler(anneal_share=0, plateau_patience=10000)
-    start = weights(module)
-    fit(module, subject, max_steps=100)
-    assert all(map(torch.equal, weights(module), start))
-    assert subject.brain.factor == 1.0
-    assert [item.reason for item in subject.adjustments] == [Reason.START_NOT_FALLING, Reason.NO_BETTER_RATE]
-    assert subject.brain.state.rollbacks == 0
-
-
-@pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
-def test_steps_without_a_loss_are_left_out() -> None:
-    """Lightning skips them; the trial waits for losses, and a run that never has any is left alone."""
-
-    class Rare(Regression):
-        every = 2
-
-        def training_step(self, batch: Any, batch_idx: int) -> Any:
-            return super().training_step(batch, batch_idx) if batch_idx % self.every == 0 else None
-
-    module, subject = Rare(rate=RATE), IntelligentLearningRateScheduler()
-    fit(module, subject)
-    assert DIVERGED.isdisjoint(item.reason for item in subject.adjustments)
-    assert subject.brain.state.phase == "annealing"
-    assert held_out(module) < GOOD
-
-    class Never(Manual):
-        def training_step(self, batch: Any, batch_idx: int) -> None:
-            super().training_step(batch, batch_idx)
-
-    silent, plain = Never(), Never()
-    subject = IntelligentLearningRateScheduler(monitor_validation=False, raise_rate=False)
-    fit(silent, subject, max_steps=60)
-    fit(plain, max_steps=60)
-    assert subject.brain.state.phase == "trial"
-    assert all(map(torch.equal, weights(silent), weights(plain)))
-
-
-# Schedules -----------------------------------------------------------------------------------------------------------
-
-
-class Scheduled(Regression):
-    """With a schedule that is stepped by step."""
-
-    def __init__(self, schedule: Any) -> None:
-        super().__init__(rate=RATE)
-        self.schedule = schedule
-
-    def configure_optimizers(self) -> Any:
-        optimizer = super().configure_optimizers()
-        return [optimizer], [{"scheduler": self.schedule(optimizer), "interval": "step"}]
-
-
-def test_a_warm_up_is_not_tried_before_its_end() -> None:
-    """Nothing is decided and no rate is changed while the schedule rises; the trial comes then."""
-
-    def warm_up(optimizer: Any) -> Any:
-        return torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1e-3, total_iters=60)
-
-    _, plain = fit(Scheduled(warm_up))
-    module, subject = Scheduled(warm_up), IntelligentLearningRateScheduler()
-    _, rates = fit(module, subject)
-    assert rates[:60] == plain[:60]
-    assert all(item.step > 60 for item in subject.adjustments)
-    assert subject.brain.state.phase == "annealing"
-    assert held_out(module) < GOOD
-
-
-@pytest.mark.parametrize("falls", [True, False])
-def test_only_a_schedule_that_does_not_fall_is_annealed(falls: bool) -> None:
-    """A cosine of the user's has come down by itself; a constant rate ends at the lowest factor."""
-
-    def schedule(optimizer: Any) -> Any:
-        if falls:
-            return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=STEPS)
-        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-
-    subject = IntelligentLearningRateScheduler(raise_rate=False, plateau_patience=10000)
-    _, plain = fit(Scheduled(schedule))
-    _, rates = fit(Scheduled(schedule), subject)
-    if falls:
-        assert subject.adjustments == []
-        assert rates == plain
-    else:
-        assert done(subject) == [(180, Reason.ANNEALING, 0.1)]
-        assert rates[:180] == plain[:180]
-        assert all(after <= before for before, after in pairwise(rates))
-        assert 0.1 * RATE <= rates[-1] < 0.2 * RATE
 
 
 # What it costs and tells ---------------------------------------------------------------------------------------------
