@@ -176,7 +176,7 @@ class LearningRateBrain(RateStart):
             # As high with the weights of before: it was not the rate, the loss means something else now. The first loss
             # has to say so too: a rate that is still far too high has spoilt the others.
             self.start_anew(step)
-            self.takes_back, state.limit = True, None
+            self.takes_back, state.limit = True, state.doubted_limit
             old, state.factor = state.factor, doubted
             return self._adjustment(step, epoch, old, doubted, Reason.LOSS_CHANGED, {"loss": median(window)})
         if state.start_loss is None and len(window) >= WINDOW_STEPS // 2:
@@ -214,7 +214,7 @@ class LearningRateBrain(RateStart):
     def _lost(self, step: int, epoch: int, reason: Reason, evidence: dict[str, float]) -> Adjustment | None:
         """The weights or the rate are no good: go back where that is possible, else cut the rate once a cooldown."""
         state = self.state
-        if state.phase == "trial" and self._can_go_back:
+        if state.phase == "trial" and self._can_go_back and state.factor > self._settings.min_lr_factor:
             return self._try_lower(step, epoch, Attempt(level=math.inf, error=0.0, exploded=True))
         state.phase = "running" if state.phase == "trial" else state.phase
         if not self._can_go_back:
@@ -224,6 +224,7 @@ class LearningRateBrain(RateStart):
             self._wait(step)
             return self._change(step, epoch, state.factor * _CUT, reason, evidence)
         factor = state.factor * (_CUT_SOON if step - state.changed_at_step < _SOON_STEPS else _CUT)
+        state.doubted_factor, state.doubted_limit = None, state.limit
         state.limit = self._within(state.factor * _LIMIT_BELOW_DIVERGENCE)
         state.rolled_back_at_step = step
         if reason is Reason.DIVERGENCE:

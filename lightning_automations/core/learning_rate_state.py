@@ -32,6 +32,7 @@ class LearningRateState:
         rolled_back_at_step: When the run last went back to a snapshot.
         rollbacks: How often it did.
         doubted_factor: The factor before the run went back; None: the loss has been seen since.
+        doubted_limit: The limit of then.
         doubted_level: A loss above this after it went back shows that the weights were not at fault.
         anneals: Whether the factor is to fall at the end; settled when the time for it has come.
         annealed: How far it has fallen, 0 to 1.
@@ -58,6 +59,7 @@ class LearningRateState:
     rolled_back_at_step: int | None = None
     rollbacks: int = 0
     doubted_factor: float | None = None
+    doubted_limit: float | None = None
     doubted_level: float = 0.0
     anneals: bool = True
     annealed: float = 0.0

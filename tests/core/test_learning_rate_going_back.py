@@ -1,0 +1,103 @@
+"""When the run goes back to a snapshot, and what never happens again after it."""
+
+import pytest
+
+from lightning_automations.core.decision import Reason
+from tests.core.learning_rates import POINTS_ON, brain_of, lost, settled, window
+
+
+def test_an_explosion_goes_back_within_one_window_and_the_rate_is_never_reached_again() -> None:
+    """The factor is halved, and its limit is below the one that blew up."""
+    brain = settled()
+    found = window(brain, 310, 100.0, can_go_back=True)
+    assert found is not None
+    assert (found.reason, found.new, brain.goes_back) == (Reason.DIVERGENCE, 0.5, True)
+    for step in range(320, 600, 10):
+        window(brain, step, alignments=POINTS_ON, can_go_back=True)
+        assert brain.factor <= 0.6
+
+
+def test_a_divergence_soon_after_a_change_cuts_the_rate_to_a_fifth() -> None:
+    """It is far too high."""
+    brain = settled()
+    assert window(brain, 310, alignments=POINTS_ON, can_go_back=True) is not None
+    found = window(brain, 320, 100.0, can_go_back=True)
+    assert found is not None
+    assert (found.old, found.new) == (3.0, pytest.approx(0.6))
+
+
+def test_a_loss_that_is_as_high_with_the_weights_of_before_has_only_changed_its_meaning() -> None:
+    """All is taken back: weights and factor, and the new level is the usual one."""
+    brain = settled()
+    window(brain, 310, 100.0, can_go_back=True)
+    found = window(brain, 320, 100.0, can_go_back=True)
+    assert found is not None
+    assert (found.reason, found.new) == (Reason.LOSS_CHANGED, 1.0)
+    assert brain.takes_back
+    assert not brain.goes_back
+    assert [window(brain, step, 100.0, can_go_back=True) for step in range(330, 500, 10)] == [None] * 17
+
+
+def test_a_rate_that_is_still_too_high_has_not_changed_the_meaning_of_the_loss() -> None:
+    """With the weights of before the first losses are low, whatever comes after them."""
+    brain = settled()
+    window(brain, 310, 100.0, can_go_back=True)
+    found = brain.observe(step=320, epoch=0, loss=80.0, losses=[1.0, 2.0, *[100.0] * 8], rates=(0.1,), can_go_back=True)
+    assert found is not None
+    assert (found.reason, brain.goes_back) == (Reason.DIVERGENCE, True)
+
+
+def test_it_goes_back_at_most_so_often_and_then_only_cuts() -> None:
+    """A run that is lost whatever is done does not go round in circles."""
+    brain = settled(max_rollbacks=3)
+    back = 0
+    for step in range(310, 1000, 10):
+        lost(brain, step, can_go_back=True)
+        back += brain.goes_back
+    assert back == 3
+
+
+def test_somebody_else_can_give_the_run_up() -> None:
+    """As long as it may go back."""
+    brain = settled(max_rollbacks=1)
+    found = brain.give_up_on(310, 0)
+    assert found is not None
+    assert brain.goes_back
+    assert found.new == 0.5
+    assert brain.give_up_on(320, 0) is None
+
+
+def test_a_start_without_a_finite_loss_does_not_go_back_for_ever() -> None:
+    """Down to the lowest factor it is tried lower; from there on the returns count."""
+    brain = brain_of(fresh=True, min_lr_factor=0.05, max_rollbacks=3)
+    back = 0
+    for step in range(10, 500, 10):
+        lost(brain, step, can_go_back=True)
+        back += brain.goes_back
+    assert back == 2 + 3
+    assert not brain.tries
+
+
+def test_a_loss_that_changes_its_meaning_does_not_free_a_rate_that_blew_up_before() -> None:
+    """The limit of then holds again."""
+    brain = settled()
+    window(brain, 310, 100.0, can_go_back=True)
+    for step in range(320, 500, 10):
+        window(brain, step, can_go_back=True)
+    window(brain, 500, 50.0, can_go_back=True)
+    found = window(brain, 510, 50.0, can_go_back=True)
+    assert found is not None
+    assert found.reason is Reason.LOSS_CHANGED
+    for step in range(520, 600, 10):
+        window(brain, step, 50.0, alignments=POINTS_ON, can_go_back=True)
+    assert brain.factor == 0.6
+
+
+def test_losses_that_are_no_numbers_are_no_change_of_meaning() -> None:
+    """A return in doubt and a second one for NaN: the factor of before is not given back."""
+    brain = settled()
+    window(brain, 310, 100.0, can_go_back=True)
+    lost(brain, 320, can_go_back=True)
+    found = window(brain, 330, 100.0, can_go_back=True)
+    assert found is None or found.reason is not Reason.LOSS_CHANGED
+    assert brain.factor < 0.5

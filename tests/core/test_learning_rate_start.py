@@ -1,0 +1,69 @@
+"""The first steps of a fit: which rate is tried, and which one holds."""
+
+import pytest
+
+from lightning_automations.core.decision import Reason
+from tests.core.learning_rates import POINTS_ON, brain_of, lost, window
+
+
+def test_a_rate_that_explodes_starts_again_at_a_tenth_until_it_works() -> None:
+    """And the rate that works is kept, without another word."""
+    brain = brain_of(fresh=True)
+    first = brain.observe(
+        step=10, epoch=0, loss=50.0, losses=[1.0, *[55.0] * 9], non_finite=0.0, rates=(0.1,), can_go_back=True
+    )
+    assert first is not None
+    assert (first.reason, first.new, brain.goes_back) == (Reason.START_NOT_FALLING, 0.1, True)
+    assert brain.tries
+    assert window(brain, 20, 0.5, can_go_back=True) is None
+    assert not brain.tries
+    assert brain.is_healthy
+
+
+def test_a_start_that_does_not_move_comes_back_to_the_given_rate() -> None:
+    """A fine-tuning run is flat by nature: one lower rate is tried, and the given one holds."""
+    brain = brain_of(fresh=True)
+    found = [window(brain, step, can_go_back=True) for step in (10, 20, 30, 40)]
+    assert [adjustment and adjustment.reason for adjustment in found] == [
+        None,
+        Reason.START_NOT_FALLING,
+        None,
+        Reason.NO_BETTER_RATE,
+    ]
+    assert brain.goes_back
+    assert brain.factor == 1.0
+    assert not brain.tries
+    assert window(brain, 50, can_go_back=True) is None
+
+
+@pytest.mark.parametrize("can_go_back", [True, False])
+def test_losses_that_are_no_numbers_end_an_attempt_at_once(can_go_back: bool) -> None:
+    """With a snapshot from the start, without one the rate is cut."""
+    brain = brain_of(fresh=True)
+    found = lost(brain, 10, can_go_back=can_go_back)
+    assert found is not None
+    assert brain.goes_back is can_go_back
+    assert found.new == (0.1 if can_go_back else 0.5)
+
+
+def test_without_a_snapshot_a_start_that_explodes_is_accepted() -> None:
+    """There is nothing to start again from."""
+    brain = brain_of(fresh=True)
+    assert brain.observe(step=10, epoch=0, loss=50.0, losses=[1.0, *[55.0] * 9], rates=(0.1,)) is None
+    assert not brain.tries
+
+
+def test_at_the_lowest_factor_the_start_is_over() -> None:
+    """No lower rate can be tried."""
+    brain = brain_of(fresh=True, min_lr_factor=1.0)
+    assert brain.observe(step=10, epoch=0, loss=50.0, losses=[1.0, *[55.0] * 9], can_go_back=True) is None
+    assert not brain.tries
+
+
+def test_no_phase_that_is_turned_off_acts() -> None:
+    """Neither trial nor raise nor anneal."""
+    brain = brain_of(fresh=True, find_start=False, raise_rate=False, anneal_share=0.0)
+    assert not brain.tries
+    found = [window(brain, 10 * place, alignments=POINTS_ON, can_go_back=True) for place in range(1, 100)]
+    assert found == [None] * 99
+    assert not brain.wants_alignment(0)
