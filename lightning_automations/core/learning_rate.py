@@ -63,7 +63,8 @@ class LearningRateBrain(RateStart):
     def factor(self) -> float:
         """The factor on the scheduled rate that holds now."""
         lowest = self._settings.min_lr_factor
-        return self.state.factor - (self.state.factor - lowest) * self.state.annealed
+        # Rounding takes a quarter of all factors a last digit below their bound.
+        return max(self.state.factor - (self.state.factor - lowest) * self.state.annealed, lowest)
 
     @property
     def smoothed_loss(self) -> float:

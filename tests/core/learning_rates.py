@@ -27,7 +27,8 @@ def window(brain: LearningRateBrain, step: int, level: float = 1.0, **readings: 
     """One window of losses around a level."""
     losses = [level * (1 + 0.01 * (-1) ** place * (place % 3)) for place in range(10)]
     mean = sum(losses) / 10
-    return brain.observe(step=step, epoch=0, loss=mean, losses=losses, non_finite=0.0, **{"rates": (0.1,), **readings})
+    usual: dict[str, Any] = {"loss": mean, "losses": losses, "non_finite": 0.0, "rates": (0.1,)}
+    return brain.observe(step=step, epoch=0, **{**usual, **readings})
 
 
 def lost(brain: LearningRateBrain, step: int, **readings: Any) -> Adjustment | None:

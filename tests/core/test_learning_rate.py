@@ -161,3 +161,11 @@ def test_it_stops_at_the_lowest_factor_and_says_so() -> None:
     assert [adjustment.new for adjustment in found] == [0.5, 0.4]
     assert brain.state.held_back
     assert not LearningRateBrain(LearningRateSettings()).state.held_back
+
+
+def test_the_smoothed_loss_is_that_of_the_windows() -> None:
+    """None before the first."""
+    brain = LearningRateBrain(LearningRateSettings())
+    assert math.isnan(brain.smoothed_loss)
+    watch([1.0, 2.0], brain)
+    assert brain.smoothed_loss == 1.5

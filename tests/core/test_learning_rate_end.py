@@ -37,3 +37,67 @@ def test_at_the_lowest_factor_nothing_is_said_of_the_end() -> None:
     """There is nothing to lower."""
     brain = brain_of(steps=100, min_lr_factor=1.0)
     assert [window(brain, step) for step in range(10, 110, 10)] == [None] * 10
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 1.0])
+@pytest.mark.parametrize("steps", [100, 405, 1000])
+def test_the_factor_is_that_of_the_middle_of_the_next_window(share: float, steps: int) -> None:
+    """A straight line from the begin of the last share to the lowest factor at the last step."""
+    brain = brain_of(steps=steps, anneal_share=share, find_start=False)
+    for step in range(10, steps + 1, 10):
+        window(brain, step)
+        left = (steps - step - 5) / (share * steps)
+        is_end = step >= (1 - share) * steps
+        expected = 0.01 + 0.99 * min(max(left, 0.0), 1.0) if is_end else 1.0
+        assert brain.factor == pytest.approx(expected, abs=1e-9)
+    assert brain.factor == pytest.approx(0.01)
+
+
+def test_a_share_of_nothing_is_no_end() -> None:
+    """The factor is held to the last step."""
+    brain = brain_of(steps=400, anneal_share=0.0)
+    assert [window(brain, step) for step in range(10, 410, 10)] == [None] * 40
+    assert brain.factor == 1.0
+
+
+@pytest.mark.parametrize(("rate", "anneals"), [(0.096, True), (0.094, False)])
+def test_a_schedule_counts_as_fallen_five_percent_below_its_top(rate: float, anneals: bool) -> None:
+    """One parameter group of two is enough."""
+    brain = brain_of(steps=400)
+    for step in range(10, 410, 10):
+        window(brain, step, rates=(0.5, 0.1 if step < 200 else rate))
+    assert (brain.factor < 1.0) is anneals
+
+
+def test_a_divergence_in_the_end_goes_back_and_the_line_goes_on() -> None:
+    """Half of the factor, as far down as the line is."""
+    brain = brain_of(steps=400)
+    for step in range(10, 360, 10):
+        window(brain, step, can_go_back=True)
+    before = brain.factor
+    found = window(brain, 360, 100.0, can_go_back=True)
+    assert found is not None
+    assert brain.goes_back
+    assert brain.factor < 0.6 * before
+    for step in range(370, 410, 10):
+        window(brain, step, can_go_back=True)
+    assert brain.factor == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("lowest", [place / 1000 for place in range(1, 1000, 37)])
+def test_rounding_does_not_take_the_factor_below_its_bound(lowest: float) -> None:
+    """At the last step it is the lowest factor itself."""
+    brain = brain_of(steps=400, min_lr_factor=lowest)
+    for step in range(10, 410, 10):
+        window(brain, step)
+    assert brain.factor == pytest.approx(lowest)
+    assert brain.factor >= lowest
+
+
+def test_where_the_schedule_does_the_end_a_plateau_is_still_lowered() -> None:
+    """The last quarter is judged like the rest."""
+    brain = brain_of(steps=1000, plateau_patience=100, raise_rate=False, min_lr_factor=1e-6)
+    found = [window(brain, step, rates=(0.1 if step < 500 else 0.05,)) for step in range(10, 1010, 10)]
+    late = [each.reason for each in found if each is not None and each.step > 760]
+    assert late
+    assert set(late) == {Reason.PLATEAU}

@@ -1,5 +1,7 @@
 """When the run goes back to a snapshot, and what never happens again after it."""
 
+import math
+
 import pytest
 
 from lightning_automations.core.decision import Reason
@@ -101,3 +103,56 @@ def test_losses_that_are_no_numbers_are_no_change_of_meaning() -> None:
     found = window(brain, 330, 100.0, can_go_back=True)
     assert found is None or found.reason is not Reason.LOSS_CHANGED
     assert brain.factor < 0.5
+
+
+@pytest.mark.parametrize("can_go_back", [True, False])
+def test_a_slow_climb_goes_back_too(can_go_back: bool) -> None:
+    """A sure rise that is no explosion, at two windows in a row; without a snapshot the rate is cut."""
+    brain = settled()
+    found = [window(brain, 300 + 10 * place, 1.3, can_go_back=can_go_back) for place in range(1, 5)]
+    assert [each and each.reason for each in found] == [None, None, None, Reason.DIVERGENCE]
+    assert brain.goes_back is can_go_back
+    assert brain.factor == 0.5
+    assert brain.state.limit == (0.6 if can_go_back else None)
+
+
+def test_a_window_in_which_the_loss_rises_is_not_healthy() -> None:
+    """No snapshot is taken of its weights."""
+    brain = settled()
+    assert brain.is_healthy
+    healthy = []
+    for place in range(1, 4):
+        window(brain, 300 + 10 * place, 1.3, can_go_back=True)
+        healthy.append(brain.is_healthy)
+    assert healthy == [True, True, False]
+
+
+def test_a_single_window_of_losses_that_are_no_numbers_is_overcome() -> None:
+    """Where it is less than half of one."""
+    brain = settled()
+    losses = [1.0] * 6 + [math.nan] * 4
+    assert window(brain, 310, losses=losses, non_finite=0.4, can_go_back=True) is None
+    assert window(brain, 320, can_go_back=True) is None
+    assert window(brain, 330, losses=losses, non_finite=0.4, can_go_back=True) is None
+    found = window(brain, 340, losses=losses, non_finite=0.4, can_go_back=True)
+    assert found is not None
+    assert (found.reason, brain.goes_back) == (Reason.NON_FINITE, True)
+
+
+def test_the_start_of_an_explosion_counts_its_noise() -> None:
+    """A jump by half of a start that scatters as much is none."""
+    brain = brain_of()
+    window(brain, 10, losses=[1.0, 3.5, 2.0, 0.5, 3.0, 1.0, 2.5, 4.0, 1.5, 2.0], can_go_back=True)
+    assert brain.state.start_noise > 1.0
+    assert window(brain, 20, losses=[5.0, 4.0] * 5, can_go_back=True) is None
+    assert window(brain, 30, losses=[40.0, 42.0] * 5, can_go_back=True) is not None
+
+
+def test_after_a_return_the_rate_that_is_too_high_for_everything_reaches_the_lowest_factor() -> None:
+    """Each return cuts to a fifth where the one before was just now; none goes below the bound."""
+    brain = settled(min_lr_factor=0.1)
+    factors = []
+    for step in range(310, 350, 10):
+        lost(brain, step, can_go_back=True)
+        factors.append(brain.factor)
+    assert factors == [0.5, 0.1, 0.1, 0.1]

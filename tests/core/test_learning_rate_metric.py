@@ -8,7 +8,7 @@ import pytest
 from lightning_automations.core.decision import Adjustment, Reason
 from lightning_automations.core.learning_rate import LearningRateBrain
 from lightning_automations.core.learning_rate_settings import LearningRateSettings
-from tests.core.learning_rates import brain_of, reasons, watch, window
+from tests.core.learning_rates import POINTS_ON, brain_of, reasons, watch, window
 
 
 def validate(
@@ -96,3 +96,18 @@ def test_a_loss_that_changes_its_meaning_is_no_divergence() -> None:
     found = [brain.observe(step=300 + 10 * i, epoch=0, loss=9.0) for i in range(1, 100)]
     assert found == [None] * 99
     assert brain.progress.state.best_loss == pytest.approx(9.0)
+
+
+def test_a_rate_that_overfitted_is_not_raised_to_again() -> None:
+    """However surely the gradient points on."""
+    brain = brain_of(steps=None, plateau_patience=40)
+    for place in range(1, 9):
+        window(brain, 10 * place, 2.0 - 0.1 * place)
+        found = brain.observe(step=10 * place, epoch=0, metric=1.0 if place < 3 else 1.0 + 0.1 * place)
+        if found is not None or brain.factor < 1.0:
+            break
+    assert brain.factor == pytest.approx(0.3)
+    for place in range(20, 30):
+        brain.observe(step=10 * place, epoch=0, metric=0.9 - 0.01 * place)
+        window(brain, 10 * place, 0.5, alignments=POINTS_ON)
+    assert brain.factor == pytest.approx(0.3)

@@ -67,3 +67,65 @@ def test_no_phase_that_is_turned_off_acts() -> None:
     found = [window(brain, 10 * place, alignments=POINTS_ON, can_go_back=True) for place in range(1, 100)]
     assert found == [None] * 99
     assert not brain.wants_alignment(0)
+
+
+def test_a_rate_that_stands_still_starts_again_at_three_tenths() -> None:
+    """And falls from there on: the lower rate holds."""
+    brain = brain_of(fresh=True)
+    window(brain, 10, can_go_back=True)
+    found = window(brain, 20, can_go_back=True)
+    assert found is not None
+    assert (found.reason, found.new) == (Reason.START_NOT_FALLING, 0.3)
+    assert window(brain, 30, 0.8, can_go_back=True) is None
+    assert not brain.tries
+    assert brain.factor == 0.3
+
+
+def test_a_gradient_that_points_on_ends_the_trial_with_a_raise() -> None:
+    """A loss that does not move because the rate is far too low."""
+    brain = brain_of(fresh=True)
+    found = window(brain, 10, alignments=POINTS_ON, can_go_back=True)
+    assert found is not None
+    assert (found.reason, found.new) == (Reason.GRADIENT_POINTS_ON, 3.0)
+    assert not brain.tries
+    assert not brain.goes_back
+
+
+def test_nothing_is_tried_while_the_schedule_rises() -> None:
+    """A warm-up that rises in the first window already is known from the rates of the start."""
+    brain = brain_of(fresh=True)
+    brain.begin(horizon_steps=1000, is_fresh=True, rates=(0.01,))
+    exploded = [1.0, *[55.0] * 9]
+    for place in range(1, 6):
+        step, rates = 10 * place, (0.02 * place,)
+        assert brain.observe(step=step, epoch=0, loss=50.0, losses=exploded, rates=rates, can_go_back=True) is None
+    assert brain.tries
+    assert brain.state.losses == ()
+
+
+@pytest.mark.parametrize("changes", [{"find_start": False}, {"monitor_loss": False}])
+def test_no_loss_no_trial(changes: dict[str, bool]) -> None:
+    """Nor where it is turned off, nor in a fit that goes on."""
+    assert not brain_of(fresh=True, **changes).tries
+    assert not brain_of(fresh=False).tries
+
+
+def test_a_window_without_a_loss_and_one_of_few_losses_decide_nothing() -> None:
+    """Ten losses are waited for."""
+    brain = brain_of(fresh=True)
+    assert brain.observe(step=10, epoch=0, can_go_back=True) is None
+    assert brain.observe(step=20, epoch=0, loss=55.0, losses=[1.0, *[55.0] * 5], can_go_back=True) is None
+    assert brain.tries
+    assert brain.observe(step=30, epoch=0, loss=55.0, losses=[55.0] * 4, can_go_back=True) is not None
+
+
+def test_after_the_trial_an_explosion_is_measured_from_its_start() -> None:
+    """The loss of the start is the higher one of the first loss and the level of the end."""
+    brain = brain_of(fresh=True)
+    window(brain, 10, 0.5, can_go_back=True, losses=[4.0, *[0.5, 0.51] * 4, 0.5])
+    assert not brain.tries
+    assert window(brain, 20, 5.0, can_go_back=True) is None
+    found = window(brain, 30, 7.0, can_go_back=True)
+    assert found is not None
+    assert found.reason is Reason.DIVERGENCE
+    assert found.evidence["start_loss"] == 4.0
