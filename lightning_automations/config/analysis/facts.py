@@ -23,11 +23,14 @@ from lightning_automations.config.analysis.length import Length, read_length
 from lightning_automations.config.analysis.recipe import (
     read_clip,
     read_loss_terms,
-    read_metrics,
     read_mixed_precision,
     read_optimizers,
     read_scheduler,
     read_switch,
+)
+from lightning_automations.config.analysis.validation import (
+    read_metrics,
+    read_no_validation,
     read_validation_frequency,
 )
 from lightning_automations.config.analysis.values import Values, whole
@@ -62,6 +65,7 @@ class TrainingFacts:
         clip: The fixed clipping value; True where the program chooses it.
         metrics: What validation computes, as ``val/<name>``; empty where it is turned off.
         validation_steps: Optimizer steps between validations.
+        no_validation: Why no validation falls into the run, as a sentence.
         stoppers: Class paths of the stoppers in ``trainer.callbacks`` that are not ours.
         loss_terms: The terms of the loss with their weights.
         dynamic_loss_scheduling: The older loss scheduling, where it is on.
@@ -88,6 +92,7 @@ class TrainingFacts:
     clip: Fact[bool | float] | None
     metrics: Fact[tuple[str, ...]] | None
     validation_steps: Fact[int] | None
+    no_validation: Fact[str] | None
     stoppers: tuple[Fact[str], ...]
     loss_terms: tuple[LossTerm, ...]
     dynamic_loss_scheduling: Fact[Mapping[str, Any]] | None
@@ -139,6 +144,7 @@ def facts_of(
     base: tuple[str, ...] = () if values.at("trainer") is not None or values.at("fit", "trainer") is None else ("fit",)
     section, problems, hint = _section(document, checks)
     listed, wrong = callbacks_by_class_path(values, (*base, "trainer"))
+    length = read_length(values, base, samples=samples, steps=steps)
     return TrainingFacts(
         document=document,
         kind=_kind(values, base),
@@ -147,12 +153,13 @@ def facts_of(
         automations=(*(automations_of_section(section) if section else ()), *listed),
         problems=(*problems, *(document.located(problem) for problem in wrong)),
         hint=hint,
-        length=read_length(values, base, samples=samples, steps=steps),
+        length=length,
         optimizers=read_optimizers(values, base),
         scheduler=read_scheduler(values, base),
         clip=read_clip(values, base),
         metrics=read_metrics(values),
         validation_steps=read_validation_frequency(values, base),
+        no_validation=read_no_validation(values, base, length),
         stoppers=other_stoppers(values, (*base, "trainer")),
         loss_terms=read_loss_terms(values),
         dynamic_loss_scheduling=read_switch(values, ("train", "dynamic_loss_scheduling"), ("dynamic_loss_scheduling",)),

@@ -6,18 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning_automations.config.analysis.fact import Fact, LossTerm, Optimizer, Scheduler
-from lightning_automations.config.analysis.values import Values, flag, named, number, positive, text, whole
+from lightning_automations.config.analysis.values import Values, flag, named, number, positive, text
 from lightning_automations.config.interpolation import dotted
 
 __all__ = [
     "read_clip",
     "read_loss_terms",
-    "read_metrics",
     "read_mixed_precision",
     "read_optimizers",
     "read_scheduler",
     "read_switch",
-    "read_validation_frequency",
 ]
 
 Place = tuple[str, ...]
@@ -70,32 +68,6 @@ def read_loss_terms(values: Values) -> tuple[LossTerm, ...]:
     return tuple(terms)
 
 
-def read_metrics(values: Values) -> Fact[tuple[str, ...]] | None:
-    """What validation computes, as ``val/<name>``; empty where it is turned off, None where the file does not tell."""
-    for switch in ("val_enabled", "metrics_enabled"):
-        if values.at("val", switch) is False:
-            return values.told((), "val", switch)
-    if not isinstance(values.at("val", "metrics"), Mapping):
-        return None
-    return values.told(tuple(f"val/{name}" for name in values.keys("val", "metrics")), "val", "metrics")
-
-
-def read_validation_frequency(values: Values, base: Place) -> Fact[int] | None:
-    """Optimizer steps between validations.
-
-    LightningCLI's ``val_check_interval`` is in batches, and across epochs only with ``check_val_every_n_epoch: null``.
-    """
-    written = values.fact(whole, "val", "val_freq")
-    trainer = (*base, "trainer")
-    if written is not None or values.at(*trainer, "check_val_every_n_epoch") is not None:
-        return written
-    if "check_val_every_n_epoch" not in values.keys(*trainer) or isinstance(values.at(*trainer, _INTERVAL), float):
-        return None
-    accumulation = whole(values.at(*trainer, "accumulate_grad_batches")) or 1
-    batches = values.fact(whole, *trainer, _INTERVAL)
-    return None if batches is None else values.told(max(1, batches.value // accumulation), *trainer, _INTERVAL)
-
-
 def read_mixed_precision(values: Values, base: Place) -> Fact[str] | None:
     """``bf16`` or ``fp16`` for ``use_amp``, else the text of ``trainer.precision``."""
     if flag(values.at("use_amp")):
@@ -111,9 +83,6 @@ def read_switch(values: Values, *places: Place) -> Fact[Mapping[str, Any]] | Non
         if isinstance(found, dict) and found.get("enabled", True) is not False:
             return values.told(found, *place)
     return None
-
-
-_INTERVAL = "val_check_interval"
 
 
 def _mapping(values: Values, *place: str) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: BatchSize
         facts, written, settings, every_steps=settings.adjustment_frequency, setting="adjustment_frequency"
     )
     length = facts.length.steps
-    if length is not None and settings.adjustment_frequency >= length.value:
+    if length is not None and settings.adjustment_frequency >= max(length.value, 2):  # 1 is the least
         often = decided_often(settings, steps=length.value, every_steps=length.value // 100)
         yield finding_at(
             facts,

@@ -56,7 +56,7 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: GradientC
         facts, written, settings, every_steps=settings.monitoring_frequency, setting="monitoring_frequency"
     )
     length = facts.length.steps
-    if length is not None and settings.monitoring_frequency >= length.value:
+    if length is not None and settings.monitoring_frequency >= max(length.value, 2):  # 1 is the least
         often = decided_often(settings, steps=length.value, every_steps=min(10, length.value // 10))
         yield finding_at(
             facts,

@@ -42,7 +42,8 @@ def _old_style(facts: TrainingFacts) -> Iterator[Finding]:
 
 def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: LearningRateSettings) -> Iterator[Finding]:
     length = facts.length.steps
-    if length is not None and settings.plateau_patience >= length.value:
+    # a patience of 1 is the least, and a run of one step has no shorter one
+    if length is not None and settings.plateau_patience >= max(length.value, 2):
         yield finding_at(
             facts,
             joined(written.path, "plateau_patience"),
@@ -52,7 +53,9 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: LearningR
             value=max(1, length.value // 5),
         )
     yield from spent_early(facts, written, settings, every_steps=settings.plateau_patience, setting="plateau_patience")
-    yield from metric_not_computed(facts, written, settings.monitor_metric, uses=settings.monitor_validation)
+    # the training loss makes up for a metric that nobody named
+    needed = settings.monitor_metric is not None or not settings.monitor_loss
+    yield from metric_not_computed(facts, written, settings.monitor_metric, uses=needed and settings.monitor_validation)
     yield from _two_owners(facts)
     params = settings.fallback.get("scheduler_params", {})
     yield from _horizon(facts, joined(written.path, "fallback"), params)

@@ -13,10 +13,11 @@ from lightning_automations.config.loading import load_settings
 from lightning_automations.config.migration.editing import added_member, applied, replaced
 from lightning_automations.config.migration.layout import read_layout
 from lightning_automations.config.migration.owners import Owner, read_owners
-from lightning_automations.config.migration.recommendation import Numbers, recommended
+from lightning_automations.config.migration.recommendation import Numbers, recommended, stopper_is_useless
 from lightning_automations.config.migration.rendering import scalar, section_lines
 from lightning_automations.config.names import SECTION
 from lightning_automations.config.yaml_tree import YamlTree
+from lightning_automations.core.early_stopping import EarlyStoppingSettings
 from lightning_automations.core.errors import ConfigError, Problem
 
 __all__ = ["migrated"]
@@ -66,14 +67,16 @@ def _mended(text: str, facts: TrainingFacts, source: str) -> str:
 
 
 def _with_section(text: str, facts: TrainingFacts, values: Values, source: str) -> str:
-    root, block = read_layout(text), recommended(_numbers(facts))
+    root, numbers = read_layout(text), _numbers(facts)
+    block, useless = recommended(numbers), stopper_is_useless(numbers)
     train = root.at("train")
     place, keys = root, [SECTION]
     if train is not None and train.is_open_mapping:
         place, keys = train, ["train", SECTION]
     if not place.is_open_mapping:
         raise ConfigError([_refused("keys on lines of their own", "a mapping in braces", source)])
-    edits = [added_member(text, place, section_lines(block))]
+    reasons = {} if useless is None else {EarlyStoppingSettings.automation: useless}
+    edits = [added_member(text, place, section_lines(block, turned_off=reasons))]
     expected = dict(facts.document.data)
     for owner in read_owners(values):
         span = root.at(*owner.keys)
@@ -102,6 +105,7 @@ def _numbers(facts: TrainingFacts) -> Numbers:
         scheduler_params={} if scheduler is None else scheduler.arguments,
         validation_steps=None if between is None else between.value,
         metrics=None if facts.metrics is None else facts.metrics.value,
+        no_validation=None if facts.no_validation is None else facts.no_validation.value,
     )
 
 

@@ -332,14 +332,6 @@ def test_criteria_that_leave_nothing_to_stop_by(tmp_path: Path) -> None:
     assert finding.status is Status.WITHOUT_EFFECT
 
 
-def test_a_plateau_that_takes_longer_than_the_run_is_told_at_its_automation(tmp_path: Path) -> None:
-    """With no other criterion nothing can stop the run; without the length nothing is said."""
-    text = f"{STOP} {{criteria: [plateau], patience: 50000, max_no_improvement: 50000}}"
-    (finding,) = findings(diagnosed(_file(text), tmp_path), STOP)
-    assert finding.path == f"train.training_automations.{STOP}"
-    assert findings(diagnosed(_file(text, train="train:\n"), tmp_path), STOP) == []
-
-
 @pytest.mark.parametrize(
     ("text", "status", "words"),
     [

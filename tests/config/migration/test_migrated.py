@@ -129,14 +129,13 @@ def test_a_clip_value_becomes_the_initial_threshold(clip: str, threshold: float,
 @pytest.mark.parametrize(
     ("steps", "between", "patience"),
     [
-        (40_000, 2000, 2000),  # the recommended one
-        (40_000, 2001, 10_005),  # five validations
-        (40_000, 10_000, 38_999),  # as many as the run has room for
-        (40_000, 39_000, None),  # not for a single one: fitted when training starts
+        (40_000, 1000, 2000),  # the recommended one
+        (40_000, 2000, 10_000),  # five validations: the recommended one would be over at the first
+        (40_000, 10_000, 20_000),  # as many as leave room for others
         (4000, 100, 800),
     ],
 )
-def test_a_patience_is_never_over_at_a_single_validation(steps: int, between: int, patience: int | None) -> None:
+def test_a_patience_is_never_over_at_a_single_validation(steps: int, between: int, patience: int) -> None:
     """The recommended one is kept where it is not."""
     stopping = _section(_migrated(f"train:\n  total_iter: {steps}\nval:\n  val_freq: {between}\n"))[
         "IntelligentEarlyStopping"
@@ -181,7 +180,26 @@ def test_memory_has_one_owner(memory: str, left: str) -> None:
     assert _findings() == []
 
 
-@pytest.mark.parametrize("steps", [5, 9, 11, 99, 100, 101])
+@pytest.mark.parametrize(
+    ("between", "reason"),
+    [
+        (13_000, "validation comes every 13000 steps, and the run has 40000"),
+        (39_000, "validation comes every 39000 steps, and the run has 40000"),
+        (40_000, "validation comes every 40000 steps, and the run has 40000"),
+        (50_000, "no validation falls into the run: val.val_freq is 50000 and the run has 40000 steps"),
+    ],
+)
+def test_where_validation_is_too_rare_the_stopper_is_turned_off_and_says_why(between: int, reason: str) -> None:
+    """A patience that can hardly be over is worse than none: it looks as if the run were watched."""
+    new = _migrated(f"train:\n  total_iter: 40000\nval:\n  val_freq: {between}\n")
+    stopping = _section(new)["IntelligentEarlyStopping"]
+    assert not {"patience", "max_no_improvement"} & stopping.keys()
+    assert stopping["enabled"] is False
+    assert f"    # Turned off: {reason}.\n    IntelligentEarlyStopping:\n" in new
+    assert _findings() == []
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 9, 11, 99, 100, 101])
 def test_a_very_short_run_still_has_decisions(steps: int) -> None:
     """Intervals that the run is shorter than become 1."""
     _migrated(f"train:\n  total_iter: {steps}\n  grad_clip: 0.5\n")
