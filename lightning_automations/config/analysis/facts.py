@@ -43,7 +43,8 @@ from lightning_automations.core.settings import AutomationSettings
 __all__ = ["Fact", "FileKind", "LossTerm", "Optimizer", "Scheduler", "TrainingFacts", "WrittenAutomation"]
 __all__ += ["facts_of", "read_facts"]
 
-_PROJECT_KEYS = ("total_iter", "scheduler", "losses", "grad_clip")
+_PROJECT_KEYS = ("total_iter", "losses", "grad_clip")
+_PROJECT_PREFIXES = ("optim", "scheduler")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +190,6 @@ def _kind(values: Values, base: tuple[str, ...]) -> FileKind:
     if "trainer" in keys or {"model", "data"} <= set(keys):
         return FileKind.LIGHTNING_CLI
     train = values.keys("train")
-    if values.keys("datasets") or any(key in _PROJECT_KEYS or key.startswith("optim") for key in train):
+    if values.keys("datasets") or any(key in _PROJECT_KEYS or key.startswith(_PROJECT_PREFIXES) for key in train):
         return FileKind.PROJECT
     return FileKind.BARE

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning_automations.config.analysis.fact import Fact, LossTerm, Optimizer, Scheduler
 from lightning_automations.config.analysis.values import Values, flag, named, number, positive, text
-from lightning_automations.config.interpolation import dotted
+from lightning_automations.config.interpolation import Path, dotted
 
 __all__ = [
     "read_clip",
@@ -37,14 +37,17 @@ def read_optimizers(values: Values, base: Place) -> tuple[Optimizer, ...]:
 
 
 def read_scheduler(values: Values, base: Place) -> Scheduler | None:
-    """``scheduler`` under ``train`` or at the root, or LightningCLI's ``lr_scheduler``; the first that names a type."""
-    places: list[Place] = [("train", "scheduler"), ("scheduler",)]
-    for place in places:
-        kind = values.fact(text, *place, "type")
+    """The first scheduler that names a type: of the file, or LightningCLI's ``lr_scheduler``.
+
+    A file has ``scheduler`` under ``train`` or at the root, one for each network (``scheduler_g``), or a list of them
+    (``schedulers``).
+    """
+    for written in _scheduler_places(values):
+        kind = values.fact(text, *written, "type")
         if kind is not None:
-            arguments = {name: value for name, value in _mapping(values, *place).items() if name != "type"}
-            return _scheduler(values, kind.value, place, arguments, place)
-    place = (*base, "lr_scheduler")
+            arguments = {name: value for name, value in _mapping(values, *written).items() if name != "type"}
+            return _scheduler(values, kind.value, written, arguments, written)
+    place: Path = (*base, "lr_scheduler")
     class_path = values.fact(named, *place, "class_path")
     if class_path is None:
         return None
@@ -85,12 +88,20 @@ def read_switch(values: Values, *places: Place) -> Fact[Mapping[str, Any]] | Non
     return None
 
 
-def _mapping(values: Values, *place: str) -> dict[str, Any]:
+def _scheduler_places(values: Values) -> list[Path]:
+    places: list[Path] = []
+    for outer in (("train",), ()):
+        keys = [key for key in values.keys(*outer) if key.startswith("scheduler_")]
+        places += [(*outer, "scheduler"), *((*outer, key) for key in keys), *values.items(*outer, "schedulers")]
+    return places
+
+
+def _mapping(values: Values, *place: str | int) -> dict[str, Any]:
     value = values.plain(*place)
     return value if isinstance(value, dict) else {}
 
 
-def _scheduler(values: Values, kind: str, place: Place, arguments: Mapping[str, Any], inside: Place) -> Scheduler:
+def _scheduler(values: Values, kind: str, place: Path, arguments: Mapping[str, Any], inside: Path) -> Scheduler:
     return Scheduler(type=values.told(kind, *place), arguments=arguments, arguments_path=dotted(inside))
 
 
