@@ -302,6 +302,25 @@ def test_an_automation_that_is_left_out_beside_others_is_worth_a_note(tmp_path: 
 
 
 @pytest.mark.parametrize(
+    ("text", "name", "line"),
+    [
+        ("train:\n  scheduler: {type: CosineAnnealingLR, T_max: 40000}\n", LR, 2),
+        ("auto_vram_management: true\n", BATCH, 1),
+        ("trainer: {callbacks: EarlyStopping}\n", STOP, 1),
+    ],
+)
+def test_what_has_an_older_means_beside_a_short_section_is_a_choice(
+    text: str, name: str, line: int, tmp_path: Path
+) -> None:
+    """It is told, and is nothing to mend: migrate has nothing to change either."""
+    diagnosis = diagnosed(f"{text}training_automations: {{AdaptiveGradientClipping: }}\n", tmp_path)
+    (finding,) = findings(diagnosis, name)
+    assert (finding.status, finding.note, finding.line) == (Status.OLD_STYLE, True, line)
+    assert "migrate" not in finding.mend
+    assert diagnosis.is_sound()
+
+
+@pytest.mark.parametrize(
     ("rest", "words"),
     [("val: {val_enabled: false}\n", "computes nothing (val.val_enabled)"), ("", None)],
 )
