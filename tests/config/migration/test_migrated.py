@@ -384,3 +384,11 @@ def test_a_value_that_an_alias_brings_stays() -> None:
     text += "      min_epochs: *many\n"
     assert _migrated(text) == text
     assert len(_findings()) == 1
+
+
+def test_a_section_of_a_subcommand_is_mended_where_it_stands() -> None:
+    """All else of the file of LightningCLI stays."""
+    text = "fit:\n  trainer: {max_steps: 4000}  # short\n  training_automations:\n    early_stopping:\n"
+    text += "      patience: 5000\n      max_no_improvement: 6000\n"
+    assert _migrated(text) == text.replace("5000", "800")
+    assert _findings() == []
