@@ -91,8 +91,14 @@ def test_length_and_samples_may_be_told(written: Path, capsys: pytest.CaptureFix
     assert main(["check", "rate.yml"]) == 0
     assert main(["check", "long.yml", "--steps", "900"]) == 1
     assert "the run has 900 steps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "many", "1.5"])
+def test_a_count_that_is_none_is_refused_in_words(count: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was expected, and what came."""
     with pytest.raises(SystemExit):
-        main(["check", "long.yml", "--samples", "0"])
+        main(["check", "c.yml", "--samples", count])
+    assert f"argument --samples: expected a whole number of 1 or more, got {count!r}" in capsys.readouterr().err
 
 
 def test_a_fallback_that_torch_refuses_is_found(written: Path, capsys: pytest.CaptureFixture[str]) -> None:

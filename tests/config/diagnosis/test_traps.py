@@ -337,6 +337,24 @@ def test_a_default_metric_that_is_not_computed_is_no_mistake(tmp_path: Path) -> 
     assert findings(diagnosed(_file(STOP, rest=rest), tmp_path), STOP) == []
 
 
+@pytest.mark.parametrize(
+    ("metric", "mend"),
+    [
+        ("val/lpips", "Name one"),
+        ("val/loss", "Name one"),
+        ("val/pnsr", "Did you mean 'val/psnr'?"),
+        ("psnr", "Did you mean 'val/psnr'?"),
+        ("val/PSNR", "Did you mean 'val/psnr'?"),
+        ("valid/ssim", "Did you mean 'val/ssim'?"),
+    ],
+)
+def test_another_quantity_is_no_misspelt_metric(metric: str, mend: str, tmp_path: Path) -> None:
+    """What all names begin with makes them alike only to a machine."""
+    text = _file(f"{STOP} {{monitor_metric: {metric}}}", rest=VAL)
+    (finding,) = findings(diagnosed(text, tmp_path), STOP)
+    assert finding.mend.startswith(mend)
+
+
 def test_min_epochs_that_a_run_may_well_reach_is_worth_a_note(tmp_path: Path) -> None:
     """40,000 steps are 10 epochs if one has fewer than 4,000; the file does not tell."""
     (finding,) = findings(diagnosed(_file(f"{STOP} {{min_epochs: 10}}"), tmp_path), STOP)
