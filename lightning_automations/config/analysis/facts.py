@@ -73,6 +73,7 @@ class TrainingFacts:
         auto_vram_management: The older choice of a batch size, where it is on.
         warmup_steps: Steps in which the program raises its rate.
         mixed_precision: ``bf16``, ``fp16``, or what ``trainer.precision`` says.
+        quoted_numbers: Numbers in quotes, which the program takes for texts; they are not taken into account.
 
     Example:
         >>> facts = facts_of(read_document({"train": {"total_iter": 4e4}}))
@@ -100,6 +101,7 @@ class TrainingFacts:
     auto_vram_management: Fact[Mapping[str, Any]] | None
     warmup_steps: Fact[int] | None
     mixed_precision: Fact[str] | None
+    quoted_numbers: tuple[Fact[str], ...]
 
     def line(self, path: str) -> int | None:
         """The line of the setting at a dotted path, or of the nearest one around it; 1 for the file as a whole."""
@@ -167,6 +169,8 @@ def facts_of(
         auto_vram_management=read_switch(values, ("auto_vram_management",), ("train", "auto_vram_management")),
         warmup_steps=values.fact(whole, "train", "warmup_iter"),
         mixed_precision=read_mixed_precision(values, base),
+        # the last: they are met as the others are read
+        quoted_numbers=tuple(values.quoted_numbers.values()),
     )
 
 
