@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_automations.config.analysis.automations import (
+    BATCH_OWNERS,
+    RATE_FINDERS,
+    STOPPERS,
     automations_of_section,
     callbacks_by_class_path,
-    other_stoppers,
+    callbacks_named,
 )
 from lightning_automations.config.analysis.fact import (
     Fact,
@@ -68,6 +71,8 @@ class TrainingFacts:
         validation_steps: Optimizer steps between validations.
         no_validation: Why no validation falls into the run, as a sentence.
         stoppers: Class paths of the stoppers in ``trainer.callbacks`` that are not ours.
+        batch_owners: The same of what chooses the batch or the accumulation.
+        rate_finders: The same of what chooses the learning rate.
         loss_terms: The terms of the loss with their weights.
         dynamic_loss_scheduling: The older loss scheduling, where it is on.
         auto_vram_management: The older choice of a batch size, where it is on.
@@ -96,6 +101,8 @@ class TrainingFacts:
     validation_steps: Fact[int] | None
     no_validation: Fact[str] | None
     stoppers: tuple[Fact[str], ...]
+    batch_owners: tuple[Fact[str], ...]
+    rate_finders: tuple[Fact[str], ...]
     loss_terms: tuple[LossTerm, ...]
     dynamic_loss_scheduling: Fact[Mapping[str, Any]] | None
     auto_vram_management: Fact[Mapping[str, Any]] | None
@@ -146,7 +153,8 @@ def facts_of(
     values = Values(document)
     base: tuple[str, ...] = () if values.at("trainer") is not None or values.at("fit", "trainer") is None else ("fit",)
     section, problems, hint = _section(document, checks)
-    listed, wrong = callbacks_by_class_path(values, (*base, "trainer"))
+    trainer = (*base, "trainer")
+    listed, wrong = callbacks_by_class_path(values, trainer)
     length = read_length(values, base, samples=samples, steps=steps)
     return TrainingFacts(
         document=document,
@@ -163,7 +171,9 @@ def facts_of(
         metrics=read_metrics(values),
         validation_steps=read_validation_frequency(values, base),
         no_validation=read_no_validation(values, base, length),
-        stoppers=other_stoppers(values, (*base, "trainer")),
+        stoppers=callbacks_named(values, trainer, STOPPERS),
+        batch_owners=callbacks_named(values, trainer, BATCH_OWNERS),
+        rate_finders=callbacks_named(values, trainer, RATE_FINDERS),
         loss_terms=read_loss_terms(values),
         dynamic_loss_scheduling=read_switch(values, ("train", "dynamic_loss_scheduling"), ("dynamic_loss_scheduling",)),
         auto_vram_management=read_switch(values, ("auto_vram_management",), ("train", "auto_vram_management")),

@@ -56,6 +56,14 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: BatchSize
             mend="Turn auto_vram_management off.",
             value=False,
         )
+    for owner in facts.batch_owners:
+        yield finding_at(
+            facts,
+            owner.path,
+            found=f"{owner.value} is there beside the automation",
+            why="two of them choose the batch or the accumulation, each as if it were alone",
+            mend="Remove it.",
+        )
     yield from _bounds(facts, written, settings)
     yield from spent_early(
         facts, written, settings, every_steps=settings.adjustment_frequency, setting="adjustment_frequency"

@@ -206,7 +206,8 @@ def _fallback(numbers: Numbers) -> dict[str, Any]:
 
 def _lowers_nothing(taken: Mapping[str, Any], numbers: Numbers) -> bool:
     """Whether the rate stays where it is in this run: its steps come too late, or lead to no lower one."""
-    late = numbers.steps is not None and min(taken.get("milestones", (0,)), default=numbers.steps) >= numbers.steps
+    first = min(taken.get("milestones", (taken.get("step_size", 0),)), default=numbers.steps)
+    late = numbers.steps is not None and first is not None and first >= numbers.steps
     return late or (numbers.rate is not None and taken.get("eta_min", 0) >= numbers.rate)
 
 

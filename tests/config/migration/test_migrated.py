@@ -83,6 +83,7 @@ def test_the_file_of_the_analysis_passes_check_afterwards() -> None:
         ("{type: MultiStepLR, milestones: often}", None),
         ("{type: MultiStepLR, milestones: []}", None),
         ("{type: StepLR, step_size: 7, gamma: 3}", None),
+        ("{type: StepLR, step_size: 4000}", None),
         ("{type: CosineAnnealingLR, eta_min: .inf}", None),
         ("{type: OneCycleLR, max_lr: 1}", None),
     ],
