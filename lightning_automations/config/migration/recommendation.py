@@ -153,15 +153,17 @@ def stopper_is_useless(numbers: Numbers) -> str | None:
         return "validation computes no metric"
     if numbers.steps is not None and numbers.steps < _FEWEST_STEPS:
         return f"the run has {numbers.steps} steps"
-    if _needs_longer_patience(numbers) and _patience(numbers) is None:
+    rare = _rare_validation(numbers)
+    if rare is not None and _patience(*rare) is None:
         return f"validation comes every {numbers.validation_steps} steps, and the run has {numbers.steps}"
     return None
 
 
 def _stopping(numbers: Numbers) -> dict[str, Any]:
     own: dict[str, Any] = {} if numbers.steps is None else {"min_epochs": 0}
-    if _needs_longer_patience(numbers):
-        own.update(patience=_patience(numbers), max_no_improvement=_patience(numbers))
+    rare = _rare_validation(numbers)
+    if rare is not None:
+        own.update(patience=_patience(*rare), max_no_improvement=_patience(*rare))
     if numbers.metrics:
         # naming a metric that never comes is an error
         names = sorted(numbers.metrics, key=lambda name: name != EarlyStoppingSettings().monitor_metric)
@@ -169,25 +171,22 @@ def _stopping(numbers: Numbers) -> dict[str, Any]:
     return own if stopper_is_useless(numbers) is None else {**own, "enabled": False}
 
 
-def _needs_longer_patience(numbers: Numbers) -> bool:
-    """Whether the usual patience would be over at the first validation after the best one."""
-    between = numbers.validation_steps
-    return numbers.steps is not None and between is not None and between >= _fitted_stopper(numbers).shortest_wait
-
-
-def _patience(numbers: Numbers) -> int | None:
-    """A patience of several validations; None where the run has no room for it."""
-    if numbers.steps is None or numbers.validation_steps is None:
+def _rare_validation(numbers: Numbers) -> tuple[int, int] | None:
+    """The run's steps and those between validations, where the usual patience would be over at the second one."""
+    steps, between = numbers.steps, numbers.validation_steps
+    if steps is None or between is None or between < _fitted_stopper(steps).shortest_wait:
         return None
-    return patience_of_validations(
-        steps=numbers.steps,
-        steps_between=numbers.validation_steps,
-        warmup_steps=_fitted_stopper(numbers).warmup_iterations,
-    )
+    return steps, between
 
 
-def _fitted_stopper(numbers: Numbers) -> EarlyStoppingSettings:
-    return EarlyStoppingSettings().fitted(RunLength(steps=numbers.steps), written=())
+def _patience(steps: int, between: int) -> int | None:
+    """A patience of several validations; None where the run has no room for it."""
+    warmup = _fitted_stopper(steps).warmup_iterations
+    return patience_of_validations(steps=steps, steps_between=between, warmup_steps=warmup)
+
+
+def _fitted_stopper(steps: int) -> EarlyStoppingSettings:
+    return EarlyStoppingSettings().fitted(RunLength(steps=steps), written=())
 
 
 def _fallback(numbers: Numbers) -> dict[str, Any]:

@@ -143,6 +143,15 @@ def test_where_no_patience_leaves_room_validation_is_to_blame(steps: int, val: s
     assert (finding.path, finding.change) == (path, None)
 
 
+def test_a_patience_of_one_validation_is_found_without_the_length(tmp_path: Path) -> None:
+    """Five validations are offered; one that is exactly as long as the way to the next validation is too short."""
+    text = f"val: {{val_freq: 500}}\ntraining_automations:\n  {STOP}: {{patience: 500}}\n"
+    (finding,) = findings(diagnosed(text, tmp_path), STOP)
+    assert finding.change is not None
+    assert finding.change.value == 2500
+    assert findings(_mended(text, [finding], tmp_path), STOP) == []
+
+
 def test_without_the_length_or_the_criterion_nothing_is_said_of_plateaus(tmp_path: Path) -> None:
     """It cannot be known, or is not waited for."""
     text = f"training_automations:\n  {STOP}: {{patience: 50000, max_no_improvement: 50000}}\n"
