@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lightning_automations.config.analysis.facts import TrainingFacts, WrittenAutomation
-from lightning_automations.config.diagnosis.automation import automation_subject, finding_at, spent_early
+from lightning_automations.config.diagnosis.automation import (
+    automation_subject,
+    decided_often,
+    finding_at,
+    spent_early,
+)
 from lightning_automations.config.diagnosis.fallback import fallback_traps
 from lightning_automations.config.diagnosis.finding import Finding, Status, Subject
 from lightning_automations.config.diagnosis.metric import metric_not_computed
@@ -43,13 +48,14 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: LearningR
     length = facts.length.steps
     # a patience of 1 is the least, and a run of one step has no shorter one
     if length is not None and settings.plateau_patience >= max(length.value, 2):
+        patience = decided_often(settings, steps=length.value, every_steps=length.value // 5)
         yield finding_at(
             facts,
             joined(written.path, "plateau_patience"),
             found=f"plateau_patience is {settings.plateau_patience} and the run has {length.value} steps",
             why="no plateau is ever long enough to be one",
-            mend=f"Lower it, to {max(1, length.value // 5)} for instance, or leave it out: then it fits the run.",
-            value=max(1, length.value // 5),
+            mend=f"Lower it, to {patience} for instance, or leave it out: then it fits the run.",
+            value=patience,
         )
     yield from spent_early(facts, written, settings, every_steps=settings.plateau_patience, setting="plateau_patience")
     # the training loss makes up for a metric that nobody named

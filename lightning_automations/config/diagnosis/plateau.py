@@ -16,8 +16,9 @@ from lightning_automations.config.diagnosis.finding import Finding, Status
 from lightning_automations.config.yaml_tree import joined
 from lightning_automations.core.early_stopping import EarlyStoppingSettings
 
-__all__ = ["plateau_out_of_reach", "several_validations"]
+__all__ = ["plateau_out_of_reach", "settings_in_the_way", "several_validations"]
 
+_WAITS = ("patience", "max_no_improvement")
 _SHARE_OF_RUN = 5
 """A patience of a fifth of the run leaves room for what comes before and after it."""
 
@@ -41,17 +42,39 @@ def plateau_out_of_reach(
     status = Status.WITHOUT_EFFECT if settings.criteria == ("plateau",) else Status.PARTLY
     if _fits(facts, settings, length.value):
         return
-    sound = _sound_values(facts, length.value)
-    if sound is None:
+    if _sound_values(facts, length.value) is None:
         yield _too_rare(facts, written, length.value)
         return
-    shorter = "max_no_improvement" if settings.patience > settings.max_no_improvement else "patience"
-    for name in (shorter, "warmup_iterations", "min_iterations"):
-        count, lower = getattr(settings, name), sound[name]
-        if name in written.written and count > lower and not _fits(facts, settings, length.value):
-            if name == shorter or count < length.value:
-                yield replace(_blamed(facts, written, settings, name, lower, length.value), status=status)
-            settings = replace(settings, **{name: lower})  # type: ignore[arg-type]  # names of settings
+    for name, lower in settings_in_the_way(facts, written, settings).items():
+        if name in _WAITS or getattr(settings, name) < length.value:
+            yield replace(_blamed(facts, written, settings, name, lower, length.value), status=status)
+        settings = replace(settings, **{name: lower})  # type: ignore[arg-type]  # names of settings
+
+
+def settings_in_the_way(
+    facts: TrainingFacts, written: WrittenAutomation, settings: EarlyStoppingSettings
+) -> dict[str, int]:
+    """The settings that have to be lowered until a plateau has room, and to what; none where that is of no help.
+
+    Args:
+        facts: About the file.
+        written: The automation.
+        settings: The settings that hold in the run.
+    """
+    length = facts.length.steps
+    sound = None if length is None else _sound_values(facts, length.value)
+    if length is None or sound is None:
+        return {}
+    lowered: dict[str, int] = {}
+    for name in (_WAITS[settings.patience > settings.max_no_improvement], "warmup_iterations", "min_iterations"):
+        if (
+            name in written.written
+            and getattr(settings, name) > sound[name]
+            and not _fits(facts, settings, length.value)
+        ):
+            lowered[name] = sound[name]
+            settings = replace(settings, **{name: sound[name]})  # type: ignore[arg-type]  # names of settings
+    return lowered
 
 
 def several_validations(facts: TrainingFacts, *, steps_between: int, warmup_steps: int) -> int | None:
@@ -112,7 +135,7 @@ def _blamed(
     validation = "" if between is None else f", validation comes every {between.value}"
     told = (
         f"a plateau takes {settings.shortest_wait} steps after the warm-up of {settings.warmup_iterations}"
-        if name in ("patience", "max_no_improvement")
+        if name in _WAITS
         else f"{name} is {getattr(settings, name)}, a plateau takes {settings.shortest_wait} steps"
     )
     return finding_at(

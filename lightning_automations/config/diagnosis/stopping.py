@@ -8,7 +8,11 @@ from lightning_automations.config.analysis.facts import TrainingFacts, WrittenAu
 from lightning_automations.config.diagnosis.automation import automation_subject, finding_at, run_length
 from lightning_automations.config.diagnosis.finding import Finding, Status, Subject
 from lightning_automations.config.diagnosis.metric import metric_not_computed
-from lightning_automations.config.diagnosis.plateau import plateau_out_of_reach, several_validations
+from lightning_automations.config.diagnosis.plateau import (
+    plateau_out_of_reach,
+    settings_in_the_way,
+    several_validations,
+)
 from lightning_automations.config.yaml_tree import joined
 from lightning_automations.core.early_stopping import EarlyStoppingSettings
 
@@ -58,6 +62,7 @@ def _obstacles(facts: TrainingFacts, written: WrittenAutomation, settings: Early
     for obstacle in settings.obstacles(run_length(facts)):
         name = obstacle.split()[0]
         if name in settings.types():  # a plateau that takes too long is told with its cause
+            lower = getattr(fitted, name)
             yield finding_at(
                 facts,
                 joined(written.path, name),
@@ -65,7 +70,7 @@ def _obstacles(facts: TrainingFacts, written: WrittenAutomation, settings: Early
                 found=obstacle,
                 why="it can never stop this run",
                 mend="Lower it, or leave it out: what is not written is fitted to the run.",
-                value=getattr(fitted, name),
+                **({} if lower == getattr(settings, name) else {"value": lower}),  # a run of one step leaves no room
             )
 
 
@@ -100,7 +105,8 @@ def _single_validation(
     between = facts.validation_steps
     if between is None or facts.no_validation is not None:
         return
-    wait = several_validations(facts, steps_between=between.value, warmup_steps=settings.warmup_iterations)
+    warmup = settings_in_the_way(facts, written, settings).get("warmup_iterations", settings.warmup_iterations)
+    wait = several_validations(facts, steps_between=between.value, warmup_steps=warmup)
     for name in ("patience", "max_no_improvement"):
         if name in written.written and getattr(settings, name) <= between.value:
             yield finding_at(

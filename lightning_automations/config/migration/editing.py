@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lightning_automations.config.migration.layout import Span
 
-__all__ = ["Edit", "added_lines", "added_member", "applied", "replaced"]
+__all__ = ["Edit", "added_lines", "added_members", "applied", "replaced"]
 
 _NULLS = ("", "~", "null", "Null", "NULL")
 
@@ -61,23 +61,24 @@ def added_lines(text: str, mapping: Span, lines: Sequence[str]) -> Edit:
     return Edit(start=place, end=place, text=written)
 
 
-def added_member(text: str, span: Span, member: str) -> Edit | None:
-    """One more member in a mapping of any form, or in the place of nothing; None where neither is there.
+def added_members(text: str, span: Span, members: Sequence[str]) -> Edit | None:
+    """More members at the end of a mapping of any form, or in the place of nothing; None where neither is there.
 
     Args:
         text: The whole text.
         span: Where the mapping stands, or null.
-        member: Key and value, as YAML.
+        members: Key and value of each, as YAML.
     """
     if span.is_open_mapping:
-        return added_lines(text, span, [member])
+        return added_lines(text, span, members)
+    added = ", ".join(members)
     if span.kind == "mapping":
         ends = [other.end for other in span.members.values()]
         place = max(ends, default=span.end - 1)
-        return Edit(start=place, end=place, text=f", {member}" if ends else member)
+        return Edit(start=place, end=place, text=f", {added}" if ends else added)
     if span.kind == "scalar" and text[span.start : span.end] in _NULLS:
         before = "" if text[span.start - 1].isspace() else " "
-        return Edit(start=span.start, end=span.end, text=f"{before}{{{member}}}")
+        return Edit(start=span.start, end=span.end, text=f"{before}{{{added}}}")
     return None
 
 

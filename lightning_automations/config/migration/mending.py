@@ -9,7 +9,7 @@ from lightning_automations.config.analysis.facts import TrainingFacts
 from lightning_automations.config.diagnosis.diagnosing import diagnose
 from lightning_automations.config.diagnosis.finding import Change
 from lightning_automations.config.loading import Check
-from lightning_automations.config.migration.editing import Edit, added_member, applied, replaced
+from lightning_automations.config.migration.editing import Edit, added_members, applied, replaced
 from lightning_automations.config.migration.layout import Span, read_layout
 from lightning_automations.config.migration.rendering import scalar
 from lightning_automations.config.migration.result import changed, checked_text, refused
@@ -36,17 +36,22 @@ def mended(
         ConfigError: If one of the values cannot be written where it belongs: an alias, ``<<`` or an interpolation
             brings it, and others may use it.
     """
-    root, edits, expected = read_layout(text), [], dict(facts.document.data)
+    root, expected = read_layout(text), dict(facts.document.data)
+    edits: list[Edit] = []
+    added: dict[tuple[str, ...], list[str]] = {}
     for change in _changes(facts, source):
         keys = change.path.split(".")
         span = root.at(*keys)
         if span is not None and span.kind == "mapping":  # an older automation with settings of its own
             keys, span = [*keys, "enabled"], span.at("enabled")
-        edit = _edit(text, root, span, keys, change.value, section=_section_path(facts))
-        if edit is None or (span is None and _holds(expected, keys)):
+        if span is not None and span.kind == "scalar":
+            edits.append(replaced(span, scalar(change.value)))
+        elif _can_be_added(text, root, keys, expected, section=_section_path(facts)):
+            added.setdefault(tuple(keys[:-1]), []).append(f"{keys[-1]}: {scalar(change.value)}")
+        else:
             raise ConfigError([_elsewhere(facts, change, source)])
-        edits.append(edit)
         expected = changed(expected, keys, change.value)
+    edits += _additions(text, root, added)
     return checked_text(applied(text, edits), expected, source, checks=checks) if edits else text
 
 
@@ -71,14 +76,20 @@ def _changes(facts: TrainingFacts, source: str) -> Iterator[Change]:
             yield Change(path, clip.value)
 
 
-def _edit(text: str, root: Span, span: Span | None, keys: Sequence[str], value: Any, *, section: str) -> Edit | None:
-    """Another value where one is written, else one more member; None where neither can be."""
-    if span is not None:
-        return replaced(span, scalar(value)) if span.kind == "scalar" else None
-    outer = root.at(*keys[:-1])
-    if outer is None or ".".join(keys[:-1]) == section:  # a name of an automation would turn the others off
-        return None
-    return added_member(text, outer, f"{keys[-1]}: {scalar(value)}")
+def _can_be_added(text: str, root: Span, keys: Sequence[str], data: Any, *, section: str) -> bool:
+    """Whether a setting has no value yet, and stands in an automation of the text.
+
+    A name of an automation, in a section that names none, would turn the others off.
+    """
+    if ".".join(keys[:-1]) == section or _holds(data, keys):
+        return False
+    return bool(_additions(text, root, {tuple(keys[:-1]): ["new: 1"]}))
+
+
+def _additions(text: str, root: Span, added: Mapping[tuple[str, ...], Sequence[str]]) -> list[Edit]:
+    places = [(root.at(*keys), members) for keys, members in added.items()]
+    edits = [added_members(text, span, members) for span, members in places if span is not None]
+    return [edit for edit in edits if edit is not None]
 
 
 def _section_path(facts: TrainingFacts) -> str:

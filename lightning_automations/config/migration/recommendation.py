@@ -152,7 +152,7 @@ def stopper_is_useless(numbers: Numbers) -> str | None:
     if numbers.metrics == ():
         return "validation computes no metric"
     if numbers.steps is not None and numbers.steps < _FEWEST_STEPS:
-        return f"the run has {numbers.steps} steps"
+        return "the run is over before anything can be judged"
     rare = _rare_validation(numbers)
     if rare is not None and _patience(*rare) is None:
         return f"validation comes every {numbers.validation_steps} steps, and the run has {numbers.steps}"

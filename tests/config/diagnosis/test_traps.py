@@ -200,6 +200,7 @@ def test_another_scheduler_that_waits_for_plateaus_is_worth_a_note(tmp_path: Pat
         (2000, BATCH, "{adjustment_frequency: 5000}"),
         (5000, CLIP, "{monitoring_frequency: 9000, max_adjustments: 50}"),
         (900, CLIP, "{monitoring_frequency: 9000, max_adjustments: 3}"),
+        (1117, LR, "{plateau_patience: 9000, max_adjustments: 1}"),
         (5000, CLIP, "{monitoring_frequency: 9000, max_adjustments: null}"),
     ],
 )

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lightning_automations.cli.main import main
+from lightning_automations.config.analysis.facts import read_facts
+from lightning_automations.config.diagnosis.diagnosing import diagnose
 from lightning_automations.config.migration.migrating import migrated
 from lightning_automations.core.errors import ConfigError
 from tests.config.migration.test_migrated import remaining_findings, rewritten, section_of
@@ -76,6 +82,38 @@ def test_the_clip_value_lives_on_as_the_threshold_to_start_from(clipping: str, m
     assert rewritten(new) == new
 
 
+COUNTS = st.integers(0, 50).map(lambda number: int(10 ** (number / 10)))
+SECTIONS = st.fixed_dictionaries(
+    {
+        "IntelligentEarlyStopping": st.dictionaries(
+            st.sampled_from(["patience", "max_no_improvement", "warmup_iterations", "min_iterations", "min_epochs"]),
+            COUNTS,
+        )
+    },
+    optional={
+        "IntelligentLearningRateScheduler": st.dictionaries(
+            st.sampled_from(["plateau_patience", "max_adjustments"]), COUNTS
+        ),
+        "DynamicBatchSizeOptimizer": st.dictionaries(
+            st.sampled_from(["adjustment_frequency", "max_adjustments"]), COUNTS
+        ),
+        "AdaptiveGradientClipping": st.dictionaries(
+            st.sampled_from(["monitoring_frequency", "max_adjustments"]), COUNTS
+        ),
+    },
+)
+
+
+@settings(max_examples=60)
+@given(section=SECTIONS, steps=COUNTS, between=COUNTS, clip=st.sampled_from([None, True, 0.5, 50]))
+def test_a_section_with_any_counts_is_mended_at_once(section: Any, steps: int, between: int, clip: Any) -> None:
+    """No advice is left that has a value, and none of it leads into another trap: a second run changes nothing."""
+    train = {"total_iter": steps, "grad_clip": clip, "training_automations": section}
+    new = rewritten(yaml.safe_dump({"train": train, "val": {"val_freq": between}}, sort_keys=False))
+    assert diagnose(read_facts(Path("c.yml"))).changes() == ()
+    assert migrated(new, "c.yml") == new
+
+
 def test_a_clip_value_that_the_program_chooses_gives_no_threshold() -> None:
     """There is no number to keep."""
     new = rewritten("train:\n  grad_clip: true\n  training_automations:\n    AdaptiveGradientClipping:\n")
@@ -86,6 +124,25 @@ def test_a_value_that_is_not_written_is_added_to_its_automation() -> None:
     """The default would be wrong in this run."""
     text = "datasets: {train: {batch_size_per_gpu: 64}}\ntraining_automations:\n  batch_size_optimizer:\n"
     assert rewritten(text) == text.replace("optimizer:", "optimizer: {max_batch_size: 64}")
+    assert remaining_findings() == []
+
+
+@pytest.mark.parametrize(
+    ("clipping", "mended"),
+    [
+        ("", " {initial_threshold: 0.5, monitoring_frequency: 1}"),
+        (" {method: log_quantiles}", " {method: log_quantiles, initial_threshold: 0.5, monitoring_frequency: 1}"),
+        (
+            "\n      method: log_quantiles",
+            "\n      method: log_quantiles\n      initial_threshold: 0.5\n      monitoring_frequency: 1",
+        ),
+    ],
+)
+def test_several_values_of_one_automation_are_added_together(clipping: str, mended: str) -> None:
+    """In the order in which they are found."""
+    text = "train:\n  grad_clip: 0.5\n  total_iter: 10\n  training_automations:\n"
+    text += f"    AdaptiveGradientClipping:{clipping}\n"
+    assert rewritten(text) == text.replace("0.5", "null", 1).replace(f"Clipping:{clipping}", f"Clipping:{mended}")
     assert remaining_findings() == []
 
 
