@@ -7,21 +7,18 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lightning_automations.cli.fallback import CHECKS
 from lightning_automations.config.analysis.facts import read_facts
 from lightning_automations.config.diagnosis.diagnosing import diagnose
 from lightning_automations.config.diagnosis.finding import Diagnosis, Finding, Status
 from lightning_automations.config.diagnosis.output import Unreadable, as_json, as_markdown, verdict
-from lightning_automations.config.loading import Check
 from lightning_automations.config.migration.migrating import migrated
-from lightning_automations.core.errors import ConfigError, Problem
-from lightning_automations.core.learning_rate_settings import LearningRateSettings
-from lightning_automations.core.settings import AutomationSettings
+from lightning_automations.core.errors import ConfigError
 
 __all__ = ["run_check"]
 
@@ -63,23 +60,13 @@ def run_check(files: Sequence[Path], *, form: str, strict: bool, samples: int | 
 
 
 def _result(file: Path, *, samples: int | None, steps: int | None) -> Diagnosis | Unreadable:
-    checks: Mapping[type[AutomationSettings], Check] = {LearningRateSettings: _problems_of_fallback}
     try:
-        return diagnose(read_facts(file, samples=samples, steps=steps, checks=checks))
+        return diagnose(read_facts(file, samples=samples, steps=steps, checks=CHECKS))
     except ConfigError as error:
         # What is wrong with a file as a whole is told at its first line.
         first = 1 if file.is_file() else None
         problems = (replace(problem, line=problem.line or first) for problem in error.problems)
         return Unreadable(file=str(file), problems=tuple(problems))
-
-
-def _problems_of_fallback(settings: Mapping[str, Any], path: str) -> list[Problem]:
-    # torch takes seconds to import, and few files need it
-    if "fallback" not in settings:
-        return []
-    from lightning_automations.callbacks.fallback_checks import problems_of_written_fallback
-
-    return problems_of_written_fallback(settings, path)
 
 
 def _markdown(result: Diagnosis | Unreadable) -> str:
@@ -93,7 +80,7 @@ def _change(file: Path) -> str:
     """What ``migrate`` would change, as a diff."""
     old = file.read_text(encoding="utf-8-sig")
     try:
-        new = migrated(old, str(file))
+        new = migrated(old, str(file), checks=CHECKS)
     except ConfigError:
         return ""
     return "\n".join(difflib.unified_diff(old.splitlines(), new.splitlines(), str(file), str(file), lineterm=""))

@@ -6,6 +6,7 @@ import difflib
 import sys
 from pathlib import Path
 
+from lightning_automations.cli.fallback import CHECKS
 from lightning_automations.config.document import read_document
 from lightning_automations.config.migration.migrating import migrated
 from lightning_automations.config.migration.writing import keep_backup, write_atomically
@@ -32,7 +33,7 @@ def run_migrate(*, file: Path, output: Path | None, in_place: bool) -> int:
     read_document(file)  # refuses what is no readable configuration before its bytes are looked at
     old = file.read_bytes().decode("utf-8")
     mark = _MARK if old.startswith(_MARK) else ""
-    new = mark + migrated(old[len(mark) :], str(file))
+    new = mark + migrated(old[len(mark) :], str(file), checks=CHECKS)
     target = file if in_place else output
     _show(old, new, str(file), str(target or file))
     try:

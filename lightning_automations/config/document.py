@@ -35,6 +35,11 @@ class Document:
     tree: YamlTree | None = None
     problems: tuple[Problem, ...] = ()
 
+    @property
+    def loose_numbers(self) -> Mapping[str, str]:
+        """Numbers of the file that YAML 1.1 takes for texts, as they are written, by their path."""
+        return {} if self.tree is None else self.tree.loose_numbers
+
     def located(self, problem: Problem) -> Problem:
         """The problem with file and line, where they are known."""
         line = self.line(problem.path) if problem.line is None else problem.line

@@ -31,7 +31,8 @@ def load_settings(source: object, *, checks: Mapping[type[AutomationSettings], C
 
     Args:
         source: The path of a YAML file, a mapping, or a ``DictConfig``. The section ``training_automations`` stands at
-            its root or under ``train``; all other keys are left alone.
+            its root or under ``train``, in a file of LightningCLI with subcommands under ``fit``; all other keys are
+            left alone.
         checks: What else to ask about the settings of an automation: torch, for the arguments of its schedulers.
 
     Returns:

@@ -32,7 +32,7 @@ class _Strict(GenerateJsonSchema):
 
 
 def section_schema() -> dict[str, Any]:
-    """JSON Schema, draft 7, of a document that holds the section at its root or under ``train``.
+    """JSON Schema, draft 7, of a document that holds the section at its root, under ``train`` or under ``fit``.
 
     Names, types and ranges are those that ``build_callbacks`` checks; what holds between two settings (a minimum
     above a maximum) is beyond a schema.
@@ -56,10 +56,11 @@ def section_schema() -> dict[str, Any]:
         },
     }
     place = {"$ref": "#/definitions/section"}
+    container = {"type": "object", "properties": {SECTION: place}}
     return {
         "$schema": _DRAFT,
         "title": f"A training configuration with the section {SECTION}",
         "type": "object",
-        "properties": {SECTION: place, "train": {"type": "object", "properties": {SECTION: place}}},
+        "properties": {SECTION: place, "train": container, "fit": container},
         "definitions": {"section": section, **definitions.get("$defs", {})},
     }

@@ -14,6 +14,8 @@ from lightning_automations.core.errors import ConfigError, Problem, nearest
 __all__ = ["Section", "not_a_mapping", "read_sections"]
 
 TRAIN = "train"
+_CONTAINERS = (TRAIN, "fit")
+"""A file of LightningCLI with subcommands has everything that training needs under ``fit``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +23,7 @@ class Section:
     """The section, its interpolations resolved.
 
     Args:
-        path: Where it stands: ``training_automations`` or ``train.training_automations``.
+        path: Where it stands: ``training_automations``, below ``train``, or below ``fit``.
         values: What it holds.
         problems: What could not be read in it.
     """
@@ -80,12 +82,17 @@ def _places(document: Document) -> list[tuple[Path, Any]]:
     """The path of each section and the mapping that holds it."""
     root, reader = document.data, Reader(document.data)
     places: list[tuple[Path, Any]] = [((SECTION,), root)] if SECTION in keys_of(root) else []
-    train, problem = reader.member(root, TRAIN, (TRAIN,)) if TRAIN in keys_of(root) else (None, None)
-    if isinstance(train, Mapping) and SECTION in keys_of(train):
-        places.append(((TRAIN, SECTION), train))
+    containers = {name: reader.member(root, name, (name,)) for name in _CONTAINERS if name in keys_of(root)}
+    places += [((name, SECTION), one) for name, (one, _) in containers.items() if _is_holder(one)]
     if not places:
-        raise ConfigError([problem or _no_section(root, train)])
+        problems = [problem for _, problem in containers.values() if problem is not None]
+        train, _ = containers.get(TRAIN, (None, None))
+        raise ConfigError(problems or [_no_section(root, train)])
     return places
+
+
+def _is_holder(value: object) -> bool:
+    return isinstance(value, Mapping) and SECTION in keys_of(value)
 
 
 def _second(document: Document, section: Section, first: str) -> Section:

@@ -20,7 +20,10 @@ MERGED_KEYS_MAX = 100_000
 """Keys that ``<<`` may copy in one file."""
 
 _PREFIX = "tag:yaml.org,2002:"
-_SCALARS = frozenset(_PREFIX + name for name in ("null", "bool", "int", "float", "str", "binary", "timestamp"))
+_LOOSE_FLOAT = _PREFIX + "float of YAML 1.2"
+_SCALARS = frozenset(_PREFIX + name for name in ("null", "bool", "int", "float", "str", "binary", "timestamp")) | {
+    _LOOSE_FLOAT
+}
 # OmegaConf.save writes the paths of a configuration so; they are read as texts.
 _PATHLIB = re.compile(re.escape(_PREFIX + "python/object/apply:pathlib") + r"[\w.]*\Z")
 _EXPONENT = re.compile(r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+\Z")
@@ -38,7 +41,8 @@ class _Loader(yaml.SafeLoader):
     }
 
 
-_Loader.add_implicit_resolver(_PREFIX + "float", _EXPONENT, list("-+.0123456789"))
+# Behind the resolvers of YAML 1.1: it meets what they take for a text.
+_Loader.add_implicit_resolver(_LOOSE_FLOAT, _EXPONENT, list("-+.0123456789"))
 
 
 class _Member(NamedTuple):
@@ -56,6 +60,7 @@ class YamlTree:
         data: What the document holds: mappings, lists and scalars; None for an empty document.
         problems: Repeated keys, tags that are not followed, scalars that do not fit their tag, aliases of themselves;
             each with its line. ``data`` has None in their place.
+        loose_numbers: Numbers that YAML 1.1 takes for texts, ``1e-4`` for instance, as they are written, by their path.
 
     Raises:
         ConfigError: If the text is no YAML at all.
@@ -68,6 +73,7 @@ class YamlTree:
 
     def __init__(self, text: str) -> None:
         self.problems: list[Problem] = []
+        self.loose_numbers: dict[str, str] = {}
         self._members: dict[yaml.Node, dict[Any, _Member]] = {}
         self._values: dict[yaml.Node, Any] = {}
         self._open: set[yaml.Node] = set()
@@ -120,6 +126,9 @@ class YamlTree:
         return None
 
     def _scalar(self, node: yaml.Node, path: str) -> Any:
+        if isinstance(node, yaml.ScalarNode) and node.tag == _LOOSE_FLOAT:
+            self.loose_numbers[path] = str(node.value)
+            return self._loader.construct_yaml_float(node)
         try:
             return self._loader.construct_object(node, deep=True)
         except _FAULTY_SCALAR:
@@ -143,7 +152,8 @@ class YamlTree:
                 self._report(key_node, path, "keys that are texts or numbers", f"{_kind(key_node)} as a key")
                 continue
             if key in own:
-                self._report(key_node, joined(path, key), "each key once", f"it again after line {own[key].line}")
+                name = key_node.value if isinstance(key_node, yaml.ScalarNode) else key
+                self._report(key_node, joined(path, name), "each key once", f"it again after line {own[key].line}")
             own[key] = _Member(_line(key_node), value_node)
         members = self._members[node] = {**merged, **own}
         return {key: self._built(member.node, joined(path, key)) for key, member in members.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -91,8 +92,14 @@ def test_length_and_samples_may_be_told(written: Path, capsys: pytest.CaptureFix
     assert main(["check", "rate.yml"]) == 0
     assert main(["check", "long.yml", "--steps", "900"]) == 1
     assert "the run has 900 steps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "many", "1.5"])
+def test_a_count_that_is_none_is_refused_in_words(count: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was expected, and what came."""
     with pytest.raises(SystemExit):
-        main(["check", "long.yml", "--samples", "0"])
+        main(["check", "c.yml", "--samples", count])
+    assert f"argument --samples: expected a whole number of 1 or more, got {count!r}" in capsys.readouterr().err
 
 
 def test_a_fallback_that_torch_refuses_is_found(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,3 +116,12 @@ def test_a_fallback_that_torch_refuses_is_found(written: Path, capsys: pytest.Ca
     ]
     assert subject["status"] == "invalid"
     assert [finding["line"] for finding in subject["findings"]] == [5]
+
+
+def test_the_example_of_the_readme_is_sound_in_a_run_of_its_length(written: Path) -> None:
+    """The length is the horizon of its fallback, notes included."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```yaml\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    (written / "readme.yml").write_text(example, encoding="utf-8")
+    assert "T_max: 40000" in example
+    assert main(["check", "readme.yml", "--strict", "--steps", "40000"]) == 0

@@ -68,6 +68,8 @@ def test_what_does_not_load_is_marked(section: Any, place: str) -> None:
 def test_keys_that_are_not_ours_are_left_alone() -> None:
     """The schema speaks of our section only."""
     assert problems({"train": {"optim": 1, "training_automations": None}, "network": []}) == []
+    assert problems({"fit": {"trainer": {}, "training_automations": None}}) == []
+    assert problems({"fit": {"training_automations": {"early_stoping": None}}}) != []
 
 
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -256,3 +256,9 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     except ConfigError as error:
         problems = error.problems
         assert len(problems) == 1
+
+
+def test_a_key_that_is_repeated_in_another_form_is_told_as_it_is_written() -> None:
+    """1 and true are the same key to Python."""
+    (problem,) = YamlTree("1: a\ntrue: b\n").problems
+    assert (problem.path, problem.line, problem.got) == ("true", 2, "it again after line 1")

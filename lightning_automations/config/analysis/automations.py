@@ -15,10 +15,17 @@ from lightning_automations.config.yaml_tree import joined
 from lightning_automations.core.errors import ConfigError, Problem
 from lightning_automations.core.settings import AutomationSettings
 
-__all__ = ["automations_of_section", "callbacks_by_class_path", "other_stoppers"]
+__all__ = ["BATCH_OWNERS", "RATE_FINDERS", "STOPPERS"]
+__all__ += ["automations_of_section", "callbacks_by_class_path", "callbacks_named"]
 
 _PACKAGE = "lightning_automations"
-_STOPPERS = ("EarlyStopping", "EarlyStoppingCallback")
+
+STOPPERS = ("EarlyStopping", "EarlyStoppingCallback")
+"""Callbacks that end a run."""
+BATCH_OWNERS = ("BatchSizeFinder", "GradientAccumulationScheduler")
+"""Callbacks that choose the batch, or how many of them make an optimizer step."""
+RATE_FINDERS = ("LearningRateFinder",)
+"""Callbacks that choose the learning rate."""
 
 
 def automations_of_section(section: Section) -> tuple[WrittenAutomation, ...]:
@@ -50,10 +57,10 @@ def callbacks_by_class_path(values: Values, trainer: Path) -> tuple[list[Written
     return found, problems
 
 
-def other_stoppers(values: Values, trainer: Path) -> tuple[Fact[str], ...]:
-    """The stoppers in ``trainer.callbacks`` that are not ours, by their class path."""
+def callbacks_named(values: Values, trainer: Path, names: tuple[str, ...]) -> tuple[Fact[str], ...]:
+    """The callbacks in ``trainer.callbacks`` whose classes have one of these names, by their class path."""
     paths = [class_path for class_path, _ in _callbacks(values, trainer)]
-    return tuple(path for path in paths if path.value.rpartition(".")[2] in _STOPPERS)
+    return tuple(path for path in paths if path.value.rpartition(".")[2] in names)
 
 
 def _callbacks(values: Values, trainer: Path) -> list[tuple[Fact[str], Path]]:

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_automations.config.analysis.automations import (
+    BATCH_OWNERS,
+    RATE_FINDERS,
+    STOPPERS,
     automations_of_section,
     callbacks_by_class_path,
-    other_stoppers,
+    callbacks_named,
 )
 from lightning_automations.config.analysis.fact import (
     Fact,
@@ -23,11 +26,14 @@ from lightning_automations.config.analysis.length import Length, read_length
 from lightning_automations.config.analysis.recipe import (
     read_clip,
     read_loss_terms,
-    read_metrics,
     read_mixed_precision,
     read_optimizers,
     read_scheduler,
     read_switch,
+)
+from lightning_automations.config.analysis.validation import (
+    read_metrics,
+    read_no_validation,
     read_validation_frequency,
 )
 from lightning_automations.config.analysis.values import Values, whole
@@ -40,7 +46,8 @@ from lightning_automations.core.settings import AutomationSettings
 __all__ = ["Fact", "FileKind", "LossTerm", "Optimizer", "Scheduler", "TrainingFacts", "WrittenAutomation"]
 __all__ += ["facts_of", "read_facts"]
 
-_PROJECT_KEYS = ("total_iter", "scheduler", "losses", "grad_clip")
+_PROJECT_KEYS = ("total_iter", "losses", "grad_clip")
+_PROJECT_PREFIXES = ("optim", "scheduler")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +69,16 @@ class TrainingFacts:
         clip: The fixed clipping value; True where the program chooses it.
         metrics: What validation computes, as ``val/<name>``; empty where it is turned off.
         validation_steps: Optimizer steps between validations.
+        no_validation: Why no validation falls into the run, as a sentence.
         stoppers: Class paths of the stoppers in ``trainer.callbacks`` that are not ours.
+        batch_owners: The same of what chooses the batch or the accumulation.
+        rate_finders: The same of what chooses the learning rate.
         loss_terms: The terms of the loss with their weights.
         dynamic_loss_scheduling: The older loss scheduling, where it is on.
         auto_vram_management: The older choice of a batch size, where it is on.
         warmup_steps: Steps in which the program raises its rate.
         mixed_precision: ``bf16``, ``fp16``, or what ``trainer.precision`` says.
+        quoted_numbers: Numbers in quotes, which the program takes for texts; they are not taken into account.
 
     Example:
         >>> facts = facts_of(read_document({"train": {"total_iter": 4e4}}))
@@ -88,12 +99,16 @@ class TrainingFacts:
     clip: Fact[bool | float] | None
     metrics: Fact[tuple[str, ...]] | None
     validation_steps: Fact[int] | None
+    no_validation: Fact[str] | None
     stoppers: tuple[Fact[str], ...]
+    batch_owners: tuple[Fact[str], ...]
+    rate_finders: tuple[Fact[str], ...]
     loss_terms: tuple[LossTerm, ...]
     dynamic_loss_scheduling: Fact[Mapping[str, Any]] | None
     auto_vram_management: Fact[Mapping[str, Any]] | None
     warmup_steps: Fact[int] | None
     mixed_precision: Fact[str] | None
+    quoted_numbers: tuple[Fact[str], ...]
 
     def line(self, path: str) -> int | None:
         """The line of the setting at a dotted path, or of the nearest one around it; 1 for the file as a whole."""
@@ -138,7 +153,9 @@ def facts_of(
     values = Values(document)
     base: tuple[str, ...] = () if values.at("trainer") is not None or values.at("fit", "trainer") is None else ("fit",)
     section, problems, hint = _section(document, checks)
-    listed, wrong = callbacks_by_class_path(values, (*base, "trainer"))
+    trainer = (*base, "trainer")
+    listed, wrong = callbacks_by_class_path(values, trainer)
+    length = read_length(values, base, samples=samples, steps=steps)
     return TrainingFacts(
         document=document,
         kind=_kind(values, base),
@@ -147,18 +164,23 @@ def facts_of(
         automations=(*(automations_of_section(section) if section else ()), *listed),
         problems=(*problems, *(document.located(problem) for problem in wrong)),
         hint=hint,
-        length=read_length(values, base, samples=samples, steps=steps),
+        length=length,
         optimizers=read_optimizers(values, base),
         scheduler=read_scheduler(values, base),
         clip=read_clip(values, base),
         metrics=read_metrics(values),
         validation_steps=read_validation_frequency(values, base),
-        stoppers=other_stoppers(values, (*base, "trainer")),
+        no_validation=read_no_validation(values, base, length),
+        stoppers=callbacks_named(values, trainer, STOPPERS),
+        batch_owners=callbacks_named(values, trainer, BATCH_OWNERS),
+        rate_finders=callbacks_named(values, trainer, RATE_FINDERS),
         loss_terms=read_loss_terms(values),
         dynamic_loss_scheduling=read_switch(values, ("train", "dynamic_loss_scheduling"), ("dynamic_loss_scheduling",)),
         auto_vram_management=read_switch(values, ("auto_vram_management",), ("train", "auto_vram_management")),
         warmup_steps=values.fact(whole, "train", "warmup_iter"),
         mixed_precision=read_mixed_precision(values, base),
+        # the last: they are met as the others are read
+        quoted_numbers=tuple(values.quoted_numbers.values()),
     )
 
 
@@ -182,6 +204,6 @@ def _kind(values: Values, base: tuple[str, ...]) -> FileKind:
     if "trainer" in keys or {"model", "data"} <= set(keys):
         return FileKind.LIGHTNING_CLI
     train = values.keys("train")
-    if values.keys("datasets") or any(key in _PROJECT_KEYS or key.startswith("optim") for key in train):
+    if values.keys("datasets") or any(key in _PROJECT_KEYS or key.startswith(_PROJECT_PREFIXES) for key in train):
         return FileKind.PROJECT
     return FileKind.BARE

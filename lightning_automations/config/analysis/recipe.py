@@ -6,18 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning_automations.config.analysis.fact import Fact, LossTerm, Optimizer, Scheduler
-from lightning_automations.config.analysis.values import Values, flag, named, number, positive, text, whole
-from lightning_automations.config.interpolation import dotted
+from lightning_automations.config.analysis.values import Values, flag, named, number, positive, text
+from lightning_automations.config.interpolation import Path, dotted
 
 __all__ = [
     "read_clip",
     "read_loss_terms",
-    "read_metrics",
     "read_mixed_precision",
     "read_optimizers",
     "read_scheduler",
     "read_switch",
-    "read_validation_frequency",
 ]
 
 Place = tuple[str, ...]
@@ -39,14 +37,17 @@ def read_optimizers(values: Values, base: Place) -> tuple[Optimizer, ...]:
 
 
 def read_scheduler(values: Values, base: Place) -> Scheduler | None:
-    """``scheduler`` under ``train`` or at the root, or LightningCLI's ``lr_scheduler``; the first that names a type."""
-    places: list[Place] = [("train", "scheduler"), ("scheduler",)]
-    for place in places:
-        kind = values.fact(text, *place, "type")
+    """The first scheduler that names a type: of the file, or LightningCLI's ``lr_scheduler``.
+
+    A file has ``scheduler`` under ``train`` or at the root, one for each network (``scheduler_g``), or a list of them
+    (``schedulers``).
+    """
+    for written in _scheduler_places(values):
+        kind = values.fact(text, *written, "type")
         if kind is not None:
-            arguments = {name: value for name, value in _mapping(values, *place).items() if name != "type"}
-            return _scheduler(values, kind.value, place, arguments, place)
-    place = (*base, "lr_scheduler")
+            arguments = {name: value for name, value in _mapping(values, *written).items() if name != "type"}
+            return _scheduler(values, kind.value, written, arguments, written)
+    place: Path = (*base, "lr_scheduler")
     class_path = values.fact(named, *place, "class_path")
     if class_path is None:
         return None
@@ -70,32 +71,6 @@ def read_loss_terms(values: Values) -> tuple[LossTerm, ...]:
     return tuple(terms)
 
 
-def read_metrics(values: Values) -> Fact[tuple[str, ...]] | None:
-    """What validation computes, as ``val/<name>``; empty where it is turned off, None where the file does not tell."""
-    for switch in ("val_enabled", "metrics_enabled"):
-        if values.at("val", switch) is False:
-            return values.told((), "val", switch)
-    if not isinstance(values.at("val", "metrics"), Mapping):
-        return None
-    return values.told(tuple(f"val/{name}" for name in values.keys("val", "metrics")), "val", "metrics")
-
-
-def read_validation_frequency(values: Values, base: Place) -> Fact[int] | None:
-    """Optimizer steps between validations.
-
-    LightningCLI's ``val_check_interval`` is in batches, and across epochs only with ``check_val_every_n_epoch: null``.
-    """
-    written = values.fact(whole, "val", "val_freq")
-    trainer = (*base, "trainer")
-    if written is not None or values.at(*trainer, "check_val_every_n_epoch") is not None:
-        return written
-    if "check_val_every_n_epoch" not in values.keys(*trainer) or isinstance(values.at(*trainer, _INTERVAL), float):
-        return None
-    accumulation = whole(values.at(*trainer, "accumulate_grad_batches")) or 1
-    batches = values.fact(whole, *trainer, _INTERVAL)
-    return None if batches is None else values.told(max(1, batches.value // accumulation), *trainer, _INTERVAL)
-
-
 def read_mixed_precision(values: Values, base: Place) -> Fact[str] | None:
     """``bf16`` or ``fp16`` for ``use_amp``, else the text of ``trainer.precision``."""
     if flag(values.at("use_amp")):
@@ -113,15 +88,20 @@ def read_switch(values: Values, *places: Place) -> Fact[Mapping[str, Any]] | Non
     return None
 
 
-_INTERVAL = "val_check_interval"
+def _scheduler_places(values: Values) -> list[Path]:
+    places: list[Path] = []
+    for outer in (("train",), ()):
+        keys = [key for key in values.keys(*outer) if key.startswith("scheduler_")]
+        places += [(*outer, "scheduler"), *((*outer, key) for key in keys), *values.items(*outer, "schedulers")]
+    return places
 
 
-def _mapping(values: Values, *place: str) -> dict[str, Any]:
+def _mapping(values: Values, *place: str | int) -> dict[str, Any]:
     value = values.plain(*place)
     return value if isinstance(value, dict) else {}
 
 
-def _scheduler(values: Values, kind: str, place: Place, arguments: Mapping[str, Any], inside: Place) -> Scheduler:
+def _scheduler(values: Values, kind: str, place: Path, arguments: Mapping[str, Any], inside: Path) -> Scheduler:
     return Scheduler(type=values.told(kind, *place), arguments=arguments, arguments_path=dotted(inside))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -21,9 +22,13 @@ class Values:
 
     Args:
         document: The document.
+
+    Attributes:
+        quoted_numbers: Texts that stand where a number was looked for and are one, in quotes, by their path.
     """
 
     def __init__(self, document: Document) -> None:
+        self.quoted_numbers: dict[str, Fact[str]] = {}
         self._document = document
         self._reader = Reader(document.data)
 
@@ -54,8 +59,18 @@ class Values:
         return [(*path, index) for index in range(len(value))] if _is_list(value) else []
 
     def fact(self, read: Callable[[Any], T | None], *path: str | int) -> Fact[T] | None:
-        """The value at a path as ``read`` understands it; None where it does not."""
-        value = read(self.at(*path))
+        """The value at a path as ``read`` understands it; None where it does not.
+
+        A number in quotes is one in the places that LightningCLI reads: jsonargparse takes it so. Elsewhere it is kept
+        among ``quoted_numbers``.
+        """
+        written = self.at(*path)
+        value = read(written)
+        meant = _unquoted(written) if value is None else None
+        if meant is not None and path[0] in _LIGHTNING_CLI:
+            value = read(meant)
+        elif meant is not None and read(meant) is not None:
+            self.quoted_numbers[dotted(path)] = self.told(str(written), *path)
         return None if value is None else self.told(value, *path)
 
     def first(self, read: Callable[[Any], T | None], *paths: Sequence[str | int]) -> Fact[T] | None:
@@ -112,6 +127,10 @@ def named(value: Any) -> str | None:
     return name and text(name.rpartition(".")[2])
 
 
+_LIGHTNING_CLI = ("fit", "trainer", "data", "optimizer", "lr_scheduler")
+_DIGITS_MAX = 30
+_NUMBER = re.compile(r"[-+]?(?:\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
+
 # Beyond it a whole number loses its last digits as a float; no run has as many steps.
 _MOST = 2**53
 
@@ -124,3 +143,10 @@ def _holds(container: Any, key: str | int) -> bool:
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+def _unquoted(value: Any) -> int | float | None:
+    """The number that a text is."""
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value) or len(value) > _DIGITS_MAX:
+        return None
+    return int(value) if value.lstrip("+-").isdecimal() else float(value)

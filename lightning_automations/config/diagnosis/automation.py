@@ -63,6 +63,8 @@ def automation_subject(
     name, written = kind.automation, facts.automation(kind)
     if written is None:
         found = tuple(old_style) or (_missing(facts, name, why),)
+        if facts.automations:  # whoever names some may mean it
+            found = tuple(replace(one, note=True, mend=f"Name {name} beside them, if it is missed.") for one in found)
         return Subject(name=name, present=found[0].found, findings=found)
     settings = effective(facts, written)
     present = f"{written.path} is there" + ("" if written.enabled else ", turned off")
@@ -151,16 +153,10 @@ def how_to_add(facts: TrainingFacts) -> str:
 
 
 def _missing(facts: TrainingFacts, name: str, why: str) -> Finding:
-    others = bool(facts.automations)
+    others = ", and others are named" if facts.automations else ""
     path = facts.section.path if facts.section is not None else ""
     return finding_at(
-        facts,
-        path,
-        status=Status.MISSING,
-        found=f"there is no {name}" + (", and others are named" if others else ""),
-        why=why,
-        mend=f"Name {name} beside them." if others else how_to_add(facts),
-        note=others,
+        facts, path, status=Status.MISSING, found=f"there is no {name}{others}", why=why, mend=how_to_add(facts)
     )
 
 

@@ -47,6 +47,26 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: BatchSize
             why="a target so near to all memory leaves no room for what varies from batch to batch",
             mend="Lower target_vram_usage; the band of safety_margin lies below it.",
         )
+    yield from _owners(facts)
+    yield from _bounds(facts, written, settings)
+    yield from spent_early(
+        facts, written, settings, every_steps=settings.adjustment_frequency, setting="adjustment_frequency"
+    )
+    length = facts.length.steps
+    if length is not None and settings.adjustment_frequency >= max(length.value, 2):  # 1 is the least
+        often = decided_often(settings, steps=length.value, every_steps=length.value // 100)
+        yield finding_at(
+            facts,
+            joined(written.path, "adjustment_frequency"),
+            found=f"adjustment_frequency is {settings.adjustment_frequency} and the run has {length.value} steps",
+            why="no decision is ever due: out-of-memory errors are survived, and memory is not filled",
+            mend=f"Lower it, to {often} for instance.",
+            value=often,
+        )
+
+
+def _owners(facts: TrainingFacts) -> Iterator[Finding]:
+    """What else in the file chooses the batch."""
     if facts.auto_vram_management is not None:
         yield finding_at(
             facts,
@@ -56,20 +76,13 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: BatchSize
             mend="Turn auto_vram_management off.",
             value=False,
         )
-    yield from _bounds(facts, written, settings)
-    yield from spent_early(
-        facts, written, settings, every_steps=settings.adjustment_frequency, setting="adjustment_frequency"
-    )
-    length = facts.length.steps
-    if length is not None and settings.adjustment_frequency >= length.value:
-        often = decided_often(settings, steps=length.value, every_steps=length.value // 100)
+    for owner in facts.batch_owners:
         yield finding_at(
             facts,
-            joined(written.path, "adjustment_frequency"),
-            found=f"adjustment_frequency is {settings.adjustment_frequency} and the run has {length.value} steps",
-            why="no decision is ever due: out-of-memory errors are survived, and memory is not filled",
-            mend=f"Lower it, to {often} for instance.",
-            value=often,
+            owner.path,
+            found=f"{owner.value} is there beside the automation",
+            why="two of them choose the batch or the accumulation, each as if it were alone",
+            mend="Remove it.",
         )
 
 

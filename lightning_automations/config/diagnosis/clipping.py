@@ -52,11 +52,12 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: GradientC
             value=False if facts.clip.value is True else None,
         )
     yield from _clip_outside_bounds(facts, written, settings)
+    yield from _fallback_outside_bounds(facts, written, settings)
     yield from spent_early(
         facts, written, settings, every_steps=settings.monitoring_frequency, setting="monitoring_frequency"
     )
     length = facts.length.steps
-    if length is not None and settings.monitoring_frequency >= length.value:
+    if length is not None and settings.monitoring_frequency >= max(length.value, 2):  # 1 is the least
         often = decided_often(settings, steps=length.value, every_steps=min(10, length.value // 10))
         yield finding_at(
             facts,
@@ -84,4 +85,25 @@ def _clip_outside_bounds(
                 found=f"{bound} is {getattr(settings, bound):g} and the file clips at {value:g} now",
                 why="the threshold may never be where it is now",
                 mend=f"Write a {bound} that leaves room for {value:g}.",
+            )
+
+
+def _fallback_outside_bounds(
+    facts: TrainingFacts, written: WrittenAutomation, settings: GradientClippingSettings
+) -> Iterator[Finding]:
+    """As for the clip value of the file: only bounds that are written count."""
+    threshold = settings.fallback_threshold
+    for bound, excluded in (
+        ("min_threshold", threshold < settings.min_threshold),
+        ("max_threshold", threshold > settings.max_threshold),
+    ):
+        if excluded and {"fallback", bound} <= set(written.written):
+            value = getattr(settings, bound)
+            yield finding_at(
+                facts,
+                joined(joined(written.path, "fallback"), "threshold"),
+                found=f"the fallback's threshold is {threshold:g} and {bound} is {value:g}",
+                why="once it has retired it clips at a norm that it may not choose itself",
+                mend=f"Write a threshold within the bounds, {value:g} for instance.",
+                value=value,
             )

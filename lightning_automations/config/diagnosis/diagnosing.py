@@ -11,6 +11,7 @@ from lightning_automations.config.diagnosis.clipping import clipping_subject
 from lightning_automations.config.diagnosis.finding import Diagnosis, Finding, Status, Subject
 from lightning_automations.config.diagnosis.learning_rate import learning_rate_subject
 from lightning_automations.config.diagnosis.losses import losses_subject
+from lightning_automations.config.diagnosis.numbers import numbers_taken_for_texts
 from lightning_automations.config.diagnosis.stopping import stopping_subject
 from lightning_automations.config.names import SECTION
 from lightning_automations.core.errors import Problem
@@ -49,6 +50,7 @@ def _section(facts: TrainingFacts) -> Subject:
 def _section_findings(facts: TrainingFacts, *, missing: bool) -> Iterator[Finding]:
     for problem in _problems(facts):
         yield Finding.of_problem(problem)
+    yield from numbers_taken_for_texts(facts)
     if facts.section is None:
         if missing:
             yield finding_at(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeGuard
+from collections.abc import Iterator
 
 from lightning_automations.config.analysis.facts import TrainingFacts, WrittenAutomation
-from lightning_automations.config.diagnosis.automation import automation_subject, finding_at, spent_early
+from lightning_automations.config.diagnosis.automation import (
+    automation_subject,
+    decided_often,
+    finding_at,
+    spent_early,
+)
+from lightning_automations.config.diagnosis.fallback import fallback_traps
 from lightning_automations.config.diagnosis.finding import Finding, Status, Subject
 from lightning_automations.config.diagnosis.metric import metric_not_computed
 from lightning_automations.config.yaml_tree import joined
@@ -15,7 +20,6 @@ from lightning_automations.core.learning_rate_settings import LearningRateSettin
 __all__ = ["learning_rate_subject"]
 
 _WHY = "a rate that is off, a plateau or a divergence then costs the rest of the run"
-_HORIZONS = ("T_max", "total_steps", "total_iters")
 _PLATEAU = ("reducelronplateau", "plateau")
 
 
@@ -42,21 +46,23 @@ def _old_style(facts: TrainingFacts) -> Iterator[Finding]:
 
 def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: LearningRateSettings) -> Iterator[Finding]:
     length = facts.length.steps
-    if length is not None and settings.plateau_patience >= length.value:
+    # a patience of 1 is the least, and a run of one step has no shorter one
+    if length is not None and settings.plateau_patience >= max(length.value, 2):
+        patience = decided_often(settings, steps=length.value, every_steps=length.value // 5)
         yield finding_at(
             facts,
             joined(written.path, "plateau_patience"),
             found=f"plateau_patience is {settings.plateau_patience} and the run has {length.value} steps",
             why="no plateau is ever long enough to be one",
-            mend=f"Lower it, to {max(1, length.value // 5)} for instance, or leave it out: then it fits the run.",
-            value=max(1, length.value // 5),
+            mend=f"Lower it, to {patience} for instance, or leave it out: then it fits the run.",
+            value=patience,
         )
     yield from spent_early(facts, written, settings, every_steps=settings.plateau_patience, setting="plateau_patience")
-    yield from metric_not_computed(facts, written, settings.monitor_metric, uses=settings.monitor_validation)
+    # the training loss makes up for a metric that nobody named
+    needed = settings.monitor_metric is not None or not settings.monitor_loss
+    yield from metric_not_computed(facts, written, settings.monitor_metric, uses=needed and settings.monitor_validation)
     yield from _two_owners(facts)
-    params = settings.fallback.get("scheduler_params", {})
-    yield from _horizon(facts, joined(written.path, "fallback"), params)
-    yield from _lowest_rate(facts, joined(written.path, "fallback"), params)
+    yield from fallback_traps(facts, joined(written.path, "fallback"), settings.fallback)
 
 
 def _two_owners(facts: TrainingFacts) -> Iterator[Finding]:
@@ -69,53 +75,12 @@ def _two_owners(facts: TrainingFacts) -> Iterator[Finding]:
             mend="Remove that scheduler.",
             note=True,
         )
-
-
-def _horizon(facts: TrainingFacts, fallback: str, params: Mapping[str, Any]) -> Iterator[Finding]:
-    """The fallback runs from where the automation retires: counted from there, it must not be over before the run."""
-    length = facts.length.steps
-    if length is None:
-        return
-    for name in _HORIZONS:
-        count = params.get(name)
-        if _is_number(count) and count != length.value:
-            yield finding_at(
-                facts,
-                joined(joined(fallback, "scheduler_params"), name),
-                found=f"{name} of the fallback is {count:g} and the run has {length.value} steps",
-                why="the schedule is over, or starts to rise again, before the run ends"
-                if count < length.value
-                else "the schedule is made for a longer run",
-                mend=f"Write {length.value}.",
-                value=length.value,
-            )
-    milestones = params.get("milestones")
-    if isinstance(milestones, list) and milestones and all(_beyond(one, length.value) for one in milestones):
+    for finder in facts.rate_finders:
         yield finding_at(
             facts,
-            joined(joined(fallback, "scheduler_params"), "milestones"),
-            found=f"all milestones of the fallback, {milestones}, lie beyond the run's {length.value} steps",
-            why="the rate is never lowered",
-            mend="Write milestones within the run; they count from where the automation retires.",
+            finder.path,
+            found=f"{finder.value} chooses the rate that the run starts with, too",
+            why="the automation starts from what it finds, and tries lower rates itself",
+            mend="Leave it out where find_start is on.",
+            note=True,
         )
-
-
-def _lowest_rate(facts: TrainingFacts, fallback: str, params: Mapping[str, Any]) -> Iterator[Finding]:
-    rates = [optimizer.rate for optimizer in facts.optimizers if optimizer.rate is not None]
-    lowest = params.get("eta_min")
-    if rates and _is_number(lowest) and lowest >= rates[0].value:
-        yield finding_at(
-            facts,
-            joined(joined(fallback, "scheduler_params"), "eta_min"),
-            found=f"eta_min of the fallback is {lowest:g} and the rate of {rates[0].path} is {rates[0].value:g}",
-            why="the schedule leads to no lower rate than the one that the run starts with",
-            mend=f"Write less than {rates[0].value:g}.",
-        )
-
-
-def _beyond(milestone: Any, steps: int) -> bool:
-    return _is_number(milestone) and milestone >= steps
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

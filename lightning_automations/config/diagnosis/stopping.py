@@ -8,6 +8,11 @@ from lightning_automations.config.analysis.facts import TrainingFacts, WrittenAu
 from lightning_automations.config.diagnosis.automation import automation_subject, finding_at, run_length
 from lightning_automations.config.diagnosis.finding import Finding, Status, Subject
 from lightning_automations.config.diagnosis.metric import metric_not_computed
+from lightning_automations.config.diagnosis.plateau import (
+    plateau_out_of_reach,
+    settings_in_the_way,
+    several_validations,
+)
 from lightning_automations.config.yaml_tree import joined
 from lightning_automations.core.early_stopping import EarlyStoppingSettings
 
@@ -16,7 +21,6 @@ __all__ = ["stopping_subject"]
 _WHY = "a run that is over, or overfits, goes on to its last step"
 _FEW_STEPS_PER_EPOCH = 100
 """Epochs of fewer optimizer steps are rare."""
-_VALIDATIONS_OF_PATIENCE = 5
 
 
 def stopping_subject(facts: TrainingFacts) -> Subject:
@@ -39,7 +43,8 @@ def _old_style(facts: TrainingFacts) -> Iterator[Finding]:
 def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: EarlyStoppingSettings) -> Iterator[Finding]:
     yield from _obstacles(facts, written, settings)
     yield from _epochs_unknown(facts, written, settings)
-    yield from _patience(facts, written, settings)
+    yield from plateau_out_of_reach(facts, written, settings)
+    yield from _single_validation(facts, written, settings)
     yield from metric_not_computed(facts, written, settings.monitor_metric)
     for stopper in facts.stoppers:
         yield finding_at(
@@ -56,16 +61,17 @@ def _obstacles(facts: TrainingFacts, written: WrittenAutomation, settings: Early
     fitted = EarlyStoppingSettings().fitted(run_length(facts), written=())
     for obstacle in settings.obstacles(run_length(facts)):
         name = obstacle.split()[0]
-        is_setting = name in settings.types()
-        yield finding_at(
-            facts,
-            joined(written.path, name) if is_setting else written.path,
-            status=Status.WITHOUT_EFFECT,
-            found=obstacle,
-            why="it can never stop this run",
-            mend="Lower it, or leave it out: what is not written is fitted to the run.",
-            **({"value": getattr(fitted, name)} if is_setting else {}),
-        )
+        if name in settings.types():  # a plateau that takes too long is told with its cause
+            lower = getattr(fitted, name)
+            yield finding_at(
+                facts,
+                joined(written.path, name),
+                status=Status.WITHOUT_EFFECT,
+                found=obstacle,
+                why="it can never stop this run",
+                mend="Lower it, or leave it out: what is not written is fitted to the run.",
+                **({} if lower == getattr(settings, name) else {"value": lower}),  # a run of one step leaves no room
+            )
 
 
 def _epochs_unknown(
@@ -92,29 +98,22 @@ def _epochs_unknown(
     )
 
 
-def _patience(facts: TrainingFacts, written: WrittenAutomation, settings: EarlyStoppingSettings) -> Iterator[Finding]:
-    steps, between = facts.length.steps, facts.validation_steps
-    names = ("patience", "max_no_improvement")
-    takes = settings.warmup_iterations + settings.shortest_wait
-    judged = settings.uses("plateau") and settings.criteria != ("plateau",)  # alone it is among the obstacles
-    if judged and steps is not None and takes >= steps.value:
-        yield finding_at(
-            facts,
-            joined(written.path, names[settings.patience > settings.max_no_improvement]),
-            found=f"a plateau takes {settings.shortest_wait} steps after the warm-up of {settings.warmup_iterations}, "
-            f"and the run has {steps.value}",
-            why="no plateau can end this run",
-            mend=f"Lower it, to {max(1, steps.value // 5)} for instance, or leave it out.",
-            value=max(1, steps.value // 5),
-        )
-    wait = 0 if between is None else _VALIDATIONS_OF_PATIENCE * between.value
-    for name in names:
-        if between is not None and name in written.written and getattr(settings, name) < between.value:
+def _single_validation(
+    facts: TrainingFacts, written: WrittenAutomation, settings: EarlyStoppingSettings
+) -> Iterator[Finding]:
+    """A patience that is over at the first validation after the best one."""
+    between = facts.validation_steps
+    if between is None or facts.no_validation is not None:
+        return
+    warmup = settings_in_the_way(facts, written, settings).get("warmup_iterations", settings.warmup_iterations)
+    wait = several_validations(facts, steps_between=between.value, warmup_steps=warmup)
+    for name in ("patience", "max_no_improvement"):
+        if name in written.written and getattr(settings, name) <= between.value:
             yield finding_at(
                 facts,
                 joined(written.path, name),
                 found=f"{name} is {getattr(settings, name)} and validation comes every {between.value} steps",
                 why="a single validation without improvement ends the run",
                 mend=f"Write several times {between.value}, or leave it out.",
-                **({"value": wait} if steps is None or settings.warmup_iterations + wait < steps.value else {}),
+                **({} if wait is None else {"value": wait}),
             )

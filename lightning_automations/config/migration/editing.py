@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from lightning_automations.config.migration.layout import Span
 
-__all__ = ["Edit", "added_member", "applied", "replaced"]
+__all__ = ["Edit", "added_lines", "added_members", "applied", "replaced"]
+
+_NULLS = ("", "~", "null", "Null", "NULL")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +44,8 @@ def replaced(span: Span, value: str) -> Edit:
     return Edit(start=span.start, end=span.end, text=value)
 
 
-def added_member(text: str, mapping: Span, lines: Sequence[str]) -> Edit:
-    """New lines at the end of a block mapping, at the depth of its keys, after an empty one.
+def added_lines(text: str, mapping: Span, lines: Sequence[str]) -> Edit:
+    """New lines at the end of a block mapping, at the depth of its keys.
 
     Args:
         text: The whole text.
@@ -53,11 +55,31 @@ def added_member(text: str, mapping: Span, lines: Sequence[str]) -> Edit:
     first = min(member.key_start or 0 for member in mapping.members.values())
     line_end = _line_end_of(text)
     place = _next_line(text, mapping.end)
-    before = "" if text[place - 1] == "\n" else line_end
-    after = line_end if not before else ""
     padding = _indentation(text, first)
-    written = ["", *(padding + line if line else "" for line in lines)]
-    return Edit(start=place, end=place, text=before + line_end.join(written) + after)
+    written = line_end.join(padding + line if line else "" for line in lines)
+    written = written + line_end if text[place - 1] == "\n" else line_end + written
+    return Edit(start=place, end=place, text=written)
+
+
+def added_members(text: str, span: Span, members: Sequence[str]) -> Edit | None:
+    """More members at the end of a mapping of any form, or in the place of nothing; None where neither is there.
+
+    Args:
+        text: The whole text.
+        span: Where the mapping stands, or null.
+        members: Key and value of each, as YAML.
+    """
+    if span.is_open_mapping:
+        return added_lines(text, span, members)
+    added = ", ".join(members)
+    if span.kind == "mapping":
+        ends = [other.end for other in span.members.values()]
+        place = max(ends, default=span.end - 1)
+        return Edit(start=place, end=place, text=f", {added}" if ends else added)
+    if span.kind == "scalar" and text[span.start : span.end] in _NULLS:
+        before = "" if text[span.start - 1].isspace() else " "
+        return Edit(start=span.start, end=span.end, text=f"{before}{{{added}}}")
+    return None
 
 
 def _line_end_of(text: str) -> str:

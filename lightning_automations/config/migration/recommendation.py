@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from lightning_automations.config.analysis.patience import patience_of_validations
 from lightning_automations.config.names import SETTINGS_CLASSES
 from lightning_automations.core.batch_size_settings import BatchSizeSettings
 from lightning_automations.core.checking import checked
@@ -16,7 +17,7 @@ from lightning_automations.core.early_stopping import EarlyStoppingSettings
 from lightning_automations.core.gradient_clipping_settings import GradientClippingSettings
 from lightning_automations.core.settings import AutomationSettings, RunLength
 
-__all__ = ["Numbers", "recommended"]
+__all__ = ["Numbers", "recommended", "stopper_is_useless"]
 
 _WRITTEN: Mapping[str, tuple[str, ...]] = {
     "IntelligentLearningRateScheduler": (
@@ -41,8 +42,8 @@ _WRITTEN: Mapping[str, tuple[str, ...]] = {
 _LOWEST_SHARE_OF_RATE = 0.05
 """Where the recommended cosine ends, as a share of the rate: 1e-5 for the 2e-4 of the analysis."""
 
-_VALIDATIONS_OF_PATIENCE = 5
-"""Where the recommended patience is over at the first validation."""
+_FEWEST_STEPS = 3
+"""One to judge first, one to be no better, and one to be saved."""
 
 _Steps = Annotated[int, Ge(1)]
 _Factor = Annotated[float, Gt(0), Le(1)]
@@ -70,6 +71,7 @@ class Numbers:
         validation_steps: Optimizer steps between validations.
         metrics: What validation computes, as it is logged; empty where it computes nothing, None where that is not
             known.
+        no_validation: Why no validation falls into the run; None where one may.
     """
 
     steps: int | None = None
@@ -80,6 +82,7 @@ class Numbers:
     scheduler_params: Mapping[str, Any] = field(default_factory=dict)
     validation_steps: int | None = None
     metrics: tuple[str, ...] | None = None
+    no_validation: str | None = None
 
 
 def recommended(numbers: Numbers) -> dict[str, dict[str, Any]]:
@@ -87,9 +90,9 @@ def recommended(numbers: Numbers) -> dict[str, dict[str, Any]]:
 
     A count of steps that is too long for the run is shortened as it would be at the start of a fit; where the length
     of the run is not known it is not written, so that it is fitted then. An interval of decisions that the run is too
-    short for becomes 1. ``min_epochs`` is 0 in a run that is counted
-    in steps, where ``min_iterations`` says the same in the unit of the run. A patience that is over at the first
-    validation is raised to several of them, where the run is long enough for that.
+    short for becomes 1. ``min_epochs`` is 0 in a run that is counted in steps, where ``min_iterations`` says the same
+    in the unit of the run. A patience that is over at the first validation is raised to several of them; where the run
+    has no room for that, the stopper is turned off.
 
     Example:
         >>> recommended(Numbers(batch_size=64))["DynamicBatchSizeOptimizer"]["max_batch_size"]
@@ -142,24 +145,48 @@ def _clipping(numbers: Numbers) -> dict[str, Any]:
     return {**own, "initial_threshold": norm, **bounds, "fallback": {"threshold": norm}}
 
 
+def stopper_is_useless(numbers: Numbers) -> str | None:
+    """Why nothing can be judged in the run that early stopping could end it by; None where something can."""
+    if numbers.no_validation is not None:
+        return f"no validation falls into the run: {numbers.no_validation}"
+    if numbers.metrics == ():
+        return "validation computes no metric"
+    if numbers.steps is not None and numbers.steps < _FEWEST_STEPS:
+        return "the run is over before anything can be judged"
+    rare = _rare_validation(numbers)
+    if rare is not None and _patience(*rare) is None:
+        return f"validation comes every {numbers.validation_steps} steps, and the run has {numbers.steps}"
+    return None
+
+
 def _stopping(numbers: Numbers) -> dict[str, Any]:
-    own: dict[str, Any] = {} if numbers.steps is None else {"min_epochs": 0, **_patience(numbers, numbers.steps)}
-    if numbers.metrics is not None:
-        # without a metric nothing can be judged, and naming one that never comes is an error
+    own: dict[str, Any] = {} if numbers.steps is None else {"min_epochs": 0}
+    rare = _rare_validation(numbers)
+    if rare is not None:
+        own.update(patience=_patience(*rare), max_no_improvement=_patience(*rare))
+    if numbers.metrics:
+        # naming a metric that never comes is an error
         names = sorted(numbers.metrics, key=lambda name: name != EarlyStoppingSettings().monitor_metric)
-        own.update({"monitor_metric": names[0]} if names else {"enabled": False})
-    return own
+        own["monitor_metric"] = names[0]
+    return own if stopper_is_useless(numbers) is None else {**own, "enabled": False}
 
 
-def _patience(numbers: Numbers, steps: int) -> dict[str, Any]:
-    """A patience of several validations, as far as the run has room for it; None where it has none for a single one."""
-    fitted = EarlyStoppingSettings().fitted(RunLength(steps=steps), written=())
-    between = numbers.validation_steps
-    if between is None or between <= fitted.shortest_wait:
-        return {}
-    longest = steps - fitted.warmup_iterations - 1
-    wait = min(_VALIDATIONS_OF_PATIENCE * between, longest) if between <= longest else None
-    return {"patience": wait, "max_no_improvement": wait}
+def _rare_validation(numbers: Numbers) -> tuple[int, int] | None:
+    """The run's steps and those between validations, where the usual patience would be over at the second one."""
+    steps, between = numbers.steps, numbers.validation_steps
+    if steps is None or between is None or between < _fitted_stopper(steps).shortest_wait:
+        return None
+    return steps, between
+
+
+def _patience(steps: int, between: int) -> int | None:
+    """A patience of several validations; None where the run has no room for it."""
+    warmup = _fitted_stopper(steps).warmup_iterations
+    return patience_of_validations(steps=steps, steps_between=between, warmup_steps=warmup)
+
+
+def _fitted_stopper(steps: int) -> EarlyStoppingSettings:
+    return EarlyStoppingSettings().fitted(RunLength(steps=steps), written=())
 
 
 def _fallback(numbers: Numbers) -> dict[str, Any]:
@@ -178,7 +205,8 @@ def _fallback(numbers: Numbers) -> dict[str, Any]:
 
 def _lowers_nothing(taken: Mapping[str, Any], numbers: Numbers) -> bool:
     """Whether the rate stays where it is in this run: its steps come too late, or lead to no lower one."""
-    late = numbers.steps is not None and min(taken.get("milestones", (0,)), default=numbers.steps) >= numbers.steps
+    first = min(taken.get("milestones", (taken.get("step_size", 0),)), default=numbers.steps)
+    late = numbers.steps is not None and first is not None and first >= numbers.steps
     return late or (numbers.rate is not None and taken.get("eta_min", 0) >= numbers.rate)
 
 

@@ -130,6 +130,17 @@ def test_a_file_of_lightning_cli(under: str, tmp_path: Path) -> None:
     assert (problem.path, problem.line) == (f"{before}trainer.callbacks.0.init_args.patience", 12 + below)
 
 
+def test_a_section_of_a_subcommand_is_read_where_it_stands(tmp_path: Path) -> None:
+    """LightningCLI writes everything of a fit under its name."""
+    text = "fit:\n  trainer: {max_steps: 900}\n  training_automations:\n    early_stopping: {patience: 0}\n"
+    read = facts(text, tmp_path)
+    assert read.section is not None
+    assert (read.section.path, read.section.line, read.hint) == ("fit.training_automations", 3, None)
+    assert [(problem.path, problem.line) for problem in read.problems] == [
+        ("fit.training_automations.early_stopping.patience", 4)
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "kind"),
     [

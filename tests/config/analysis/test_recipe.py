@@ -30,12 +30,15 @@ def test_every_optimizer_is_found_and_others_are_not() -> None:
     [
         ({"train": {"scheduler": {"type": "A", "n": 1}}, "scheduler": {"type": "B"}}, "A", {"n": 1}),
         ({"train": {"scheduler": {"n": 1}}, "scheduler": {"type": "B"}}, "B", {}),
+        ({"train": {"scheduler_g": {"type": "G"}, "scheduler_d": {"type": "D"}}}, "G", {}),
+        ({"train": {"schedulers": [3, {"type": "A", "n": 1}]}}, "A", {"n": 1}),
+        ({"schedulers": [{"type": "A"}, {"type": "B"}]}, "A", {}),
         ({"lr_scheduler": {"class_path": "a.b.C"}}, "C", {}),
         ({"lr_scheduler": {"class_path": "a.b.C", "init_args": [1]}}, "C", {}),
     ],
 )
 def test_the_first_scheduler_that_names_a_type_counts(data: dict[str, Any], kind: str, arguments: Any) -> None:
-    """Under ``train``, at the root, LightningCLI's."""
+    """Under ``train``, at the root, one for each network, a list of them, LightningCLI's."""
     scheduler = read_facts(data).scheduler
     assert scheduler is not None
     assert (scheduler.type.value, scheduler.arguments) == (kind, arguments)

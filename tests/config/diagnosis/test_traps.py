@@ -200,6 +200,7 @@ def test_another_scheduler_that_waits_for_plateaus_is_worth_a_note(tmp_path: Pat
         (2000, BATCH, "{adjustment_frequency: 5000}"),
         (5000, CLIP, "{monitoring_frequency: 9000, max_adjustments: 50}"),
         (900, CLIP, "{monitoring_frequency: 9000, max_adjustments: 3}"),
+        (1117, LR, "{plateau_patience: 9000, max_adjustments: 1}"),
         (5000, CLIP, "{monitoring_frequency: 9000, max_adjustments: null}"),
     ],
 )
@@ -302,6 +303,25 @@ def test_an_automation_that_is_left_out_beside_others_is_worth_a_note(tmp_path: 
 
 
 @pytest.mark.parametrize(
+    ("text", "name", "line"),
+    [
+        ("train:\n  scheduler: {type: CosineAnnealingLR, T_max: 40000}\n", LR, 2),
+        ("auto_vram_management: true\n", BATCH, 1),
+        ("trainer: {callbacks: EarlyStopping}\n", STOP, 1),
+    ],
+)
+def test_what_has_an_older_means_beside_a_short_section_is_a_choice(
+    text: str, name: str, line: int, tmp_path: Path
+) -> None:
+    """It is told, and is nothing to mend: migrate has nothing to change either."""
+    diagnosis = diagnosed(f"{text}training_automations: {{AdaptiveGradientClipping: }}\n", tmp_path)
+    (finding,) = findings(diagnosis, name)
+    assert (finding.status, finding.note, finding.line) == (Status.OLD_STYLE, True, line)
+    assert "migrate" not in finding.mend
+    assert diagnosis.is_sound()
+
+
+@pytest.mark.parametrize(
     ("rest", "words"),
     [("val: {val_enabled: false}\n", "computes nothing (val.val_enabled)"), ("", None)],
 )
@@ -318,6 +338,24 @@ def test_a_default_metric_that_is_not_computed_is_no_mistake(tmp_path: Path) -> 
     assert findings(diagnosed(_file(STOP, rest=rest), tmp_path), STOP) == []
 
 
+@pytest.mark.parametrize(
+    ("metric", "mend"),
+    [
+        ("val/lpips", "Name one"),
+        ("val/loss", "Name one"),
+        ("val/pnsr", "Did you mean 'val/psnr'?"),
+        ("psnr", "Did you mean 'val/psnr'?"),
+        ("val/PSNR", "Did you mean 'val/psnr'?"),
+        ("valid/ssim", "Did you mean 'val/ssim'?"),
+    ],
+)
+def test_another_quantity_is_no_misspelt_metric(metric: str, mend: str, tmp_path: Path) -> None:
+    """What all names begin with makes them alike only to a machine."""
+    text = _file(f"{STOP} {{monitor_metric: {metric}}}", rest=VAL)
+    (finding,) = findings(diagnosed(text, tmp_path), STOP)
+    assert finding.mend.startswith(mend)
+
+
 def test_min_epochs_that_a_run_may_well_reach_is_worth_a_note(tmp_path: Path) -> None:
     """40,000 steps are 10 epochs if one has fewer than 4,000; the file does not tell."""
     (finding,) = findings(diagnosed(_file(f"{STOP} {{min_epochs: 10}}"), tmp_path), STOP)
@@ -330,14 +368,6 @@ def test_criteria_that_leave_nothing_to_stop_by(tmp_path: Path) -> None:
     (finding,) = findings(diagnosed(_file(f"{STOP} {{criteria: []}}"), tmp_path), STOP)
     assert finding.path.endswith("IntelligentEarlyStopping.criteria")
     assert finding.status is Status.WITHOUT_EFFECT
-
-
-def test_a_plateau_that_takes_longer_than_the_run_is_told_at_its_automation(tmp_path: Path) -> None:
-    """With no other criterion nothing can stop the run; without the length nothing is said."""
-    text = f"{STOP} {{criteria: [plateau], patience: 50000, max_no_improvement: 50000}}"
-    (finding,) = findings(diagnosed(_file(text), tmp_path), STOP)
-    assert finding.path == f"train.training_automations.{STOP}"
-    assert findings(diagnosed(_file(text, train="train:\n"), tmp_path), STOP) == []
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from lightning_automations.core.errors import ConfigError
 PARAGON = Path(__file__).with_name("paragon.yml")
 
 
-def _migrated(text: str, name: str = "c.yml") -> str:
+def rewritten(text: str, name: str = "c.yml") -> str:
     """The new text; the file of this name is the new one afterwards."""
     path = Path(name)
     path.write_text(text, encoding="utf-8", newline="")
@@ -29,22 +29,23 @@ def _migrated(text: str, name: str = "c.yml") -> str:
     return new
 
 
-def _findings(name: str = "c.yml") -> list[str]:
+def remaining_findings(name: str = "c.yml") -> list[str]:
     """What `check` would have mended, notes not counted."""
     subjects = diagnose(read_facts(Path(name))).subjects
     return [f"{one.path}: {one.found}" for subject in subjects for one in subject.findings if not one.note]
 
 
-def _section(text: str) -> Any:
+def section_of(text: str) -> Any:
+    """The section, wherever it stands."""
     data = YamlTree(text).data
     return data["train"][SECTION] if SECTION in data.get("train", {}) else data[SECTION]
 
 
 def test_the_file_of_the_analysis_passes_check_afterwards() -> None:
     """And gives its own numbers to the automations."""
-    new = _migrated(PARAGON.read_text(encoding="utf-8"))
+    new = rewritten(PARAGON.read_text(encoding="utf-8"))
     assert diagnose(read_facts(Path("c.yml"))).is_sound()
-    section = _section(new)
+    section = section_of(new)
     assert section["IntelligentLearningRateScheduler"]["fallback"] == {
         "scheduler_type": "multistep",
         "scheduler_params": {"milestones": [30_000, 35_000], "gamma": 0.5},
@@ -82,6 +83,7 @@ def test_the_file_of_the_analysis_passes_check_afterwards() -> None:
         ("{type: MultiStepLR, milestones: often}", None),
         ("{type: MultiStepLR, milestones: []}", None),
         ("{type: StepLR, step_size: 7, gamma: 3}", None),
+        ("{type: StepLR, step_size: 4000}", None),
         ("{type: CosineAnnealingLR, eta_min: .inf}", None),
         ("{type: OneCycleLR, max_lr: 1}", None),
     ],
@@ -89,22 +91,22 @@ def test_the_file_of_the_analysis_passes_check_afterwards() -> None:
 def test_a_scheduler_becomes_the_fallback_with_its_own_numbers(scheduler: str, fallback: Any) -> None:
     """The recommended cosine stands in for one that a fallback cannot be; a horizon is that of the run."""
     written = f"  scheduler: {scheduler}\n" if scheduler else ""
-    new = _migrated(f"train:\n  total_iter: 4000\n  optim_g: {{lr: 2e-4}}\n{written}")
+    new = rewritten(f"train:\n  total_iter: 4000\n  optim_g: {{lr: 2e-4}}\n{written}")
     cosine = {"scheduler_type": "cosine", "scheduler_params": {"eta_min": 1e-5, "T_max": 4000}}
-    assert _section(new)["IntelligentLearningRateScheduler"]["fallback"] == fallback or (
-        fallback is None and _section(new)["IntelligentLearningRateScheduler"]["fallback"] == cosine
+    assert section_of(new)["IntelligentLearningRateScheduler"]["fallback"] == fallback or (
+        fallback is None and section_of(new)["IntelligentLearningRateScheduler"]["fallback"] == cosine
     )
-    assert _findings() == []
+    assert remaining_findings() == []
 
 
 def test_without_a_length_a_rate_and_a_batch_only_what_is_known_is_written() -> None:
     """The rest is fitted when training starts."""
-    section = _section(_migrated("a: 1\n"))
+    section = section_of(rewritten("a: 1\n"))
     assert section["IntelligentLearningRateScheduler"]["fallback"] == {"scheduler_type": "cosine"}
     assert not {"patience", "min_epochs", "monitor_metric"} & section["IntelligentEarlyStopping"].keys()
     assert "plateau_patience" not in section["IntelligentLearningRateScheduler"]
     assert section["DynamicBatchSizeOptimizer"]["fallback"] == {"batch_size": 16}
-    assert _findings() == []
+    assert remaining_findings() == []
 
 
 @pytest.mark.parametrize(
@@ -118,31 +120,30 @@ def test_without_a_length_a_rate_and_a_batch_only_what_is_known_is_written() -> 
 )
 def test_a_clip_value_becomes_the_initial_threshold(clip: str, threshold: float, bounds: Any, left: Any) -> None:
     """Its bounds leave room for it; the program clips no more."""
-    new = _migrated(f"train:\n  grad_clip: {clip}  # was right\n  total_iter: 4000\n")
-    clipping = _section(new)["AdaptiveGradientClipping"]
+    new = rewritten(f"train:\n  grad_clip: {clip}  # was right\n  total_iter: 4000\n")
+    clipping = section_of(new)["AdaptiveGradientClipping"]
     assert (clipping["initial_threshold"], clipping["fallback"]) == (threshold, {"threshold": threshold})
     assert (clipping["min_threshold"], clipping["max_threshold"]) == bounds
     assert YamlTree(new).data["train"]["grad_clip"] is left
-    assert _findings() == []
+    assert remaining_findings() == []
 
 
 @pytest.mark.parametrize(
     ("steps", "between", "patience"),
     [
-        (40_000, 2000, 2000),  # the recommended one
-        (40_000, 2001, 10_005),  # five validations
-        (40_000, 10_000, 38_999),  # as many as the run has room for
-        (40_000, 39_000, None),  # not for a single one: fitted when training starts
+        (40_000, 1000, 2000),  # the recommended one
+        (40_000, 2000, 10_000),  # five validations: the recommended one would be over at the first
+        (40_000, 10_000, 20_000),  # as many as leave room for others
         (4000, 100, 800),
     ],
 )
-def test_a_patience_is_never_over_at_a_single_validation(steps: int, between: int, patience: int | None) -> None:
+def test_a_patience_is_never_over_at_a_single_validation(steps: int, between: int, patience: int) -> None:
     """The recommended one is kept where it is not."""
-    stopping = _section(_migrated(f"train:\n  total_iter: {steps}\nval:\n  val_freq: {between}\n"))[
+    stopping = section_of(rewritten(f"train:\n  total_iter: {steps}\nval:\n  val_freq: {between}\n"))[
         "IntelligentEarlyStopping"
     ]
     assert (stopping.get("patience"), stopping.get("max_no_improvement")) == (patience, patience)
-    assert _findings() == []
+    assert remaining_findings() == []
 
 
 @pytest.mark.parametrize(
@@ -157,9 +158,9 @@ def test_a_patience_is_never_over_at_a_single_validation(steps: int, between: in
 )
 def test_a_metric_is_watched_only_where_it_is_computed(val: str, enabled: bool, metric: str | None) -> None:
     """A stopper that nothing is judged by is written, and turned off."""
-    stopping = _section(_migrated(f"val: {val}\n"))["IntelligentEarlyStopping"]
+    stopping = section_of(rewritten(f"val: {val}\n"))["IntelligentEarlyStopping"]
     assert (stopping["enabled"], stopping.get("monitor_metric")) == (enabled, metric)
-    assert _findings() == []
+    assert remaining_findings() == []
 
 
 @pytest.mark.parametrize(
@@ -177,15 +178,34 @@ def test_a_metric_is_watched_only_where_it_is_computed(val: str, enabled: bool, 
 )
 def test_memory_has_one_owner(memory: str, left: str) -> None:
     """The older choice of a batch size is turned off where it stands."""
-    assert _migrated(memory).startswith(left)
-    assert _findings() == []
+    assert rewritten(memory).startswith(left)
+    assert remaining_findings() == []
 
 
-@pytest.mark.parametrize("steps", [5, 9, 11, 99, 100, 101])
+@pytest.mark.parametrize(
+    ("between", "reason"),
+    [
+        (13_000, "validation comes every 13000 steps, and the run has 40000"),
+        (39_000, "validation comes every 39000 steps, and the run has 40000"),
+        (40_000, "validation comes every 40000 steps, and the run has 40000"),
+        (50_000, "no validation falls into the run: val.val_freq is 50000 and the run has 40000 steps"),
+    ],
+)
+def test_where_validation_is_too_rare_the_stopper_is_turned_off_and_says_why(between: int, reason: str) -> None:
+    """A patience that can hardly be over is worse than none: it looks as if the run were watched."""
+    new = rewritten(f"train:\n  total_iter: 40000\nval:\n  val_freq: {between}\n")
+    stopping = section_of(new)["IntelligentEarlyStopping"]
+    assert not {"patience", "max_no_improvement"} & stopping.keys()
+    assert stopping["enabled"] is False
+    assert f"    # Turned off: {reason}.\n    IntelligentEarlyStopping:\n" in new
+    assert remaining_findings() == []
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 9, 11, 99, 100, 101])
 def test_a_very_short_run_still_has_decisions(steps: int) -> None:
     """Intervals that the run is shorter than become 1."""
-    _migrated(f"train:\n  total_iter: {steps}\n  grad_clip: 0.5\n")
-    assert _findings() == []
+    rewritten(f"train:\n  total_iter: {steps}\n  grad_clip: 0.5\n")
+    assert remaining_findings() == []
 
 
 @pytest.mark.parametrize(
@@ -205,7 +225,7 @@ def test_a_very_short_run_still_has_decisions(steps: int) -> None:
 def test_a_file_that_cannot_be_changed_safely_is_refused(text: str, line: int | None, got: str) -> None:
     """With what stands in the way, and its line where it has one."""
     with pytest.raises(ConfigError) as caught:
-        _migrated(text)
+        rewritten(text)
     (problem,) = caught.value.problems
     assert (problem.got, problem.line, problem.file) == (got, line, "c.yml")
 
@@ -213,7 +233,7 @@ def test_a_file_that_cannot_be_changed_safely_is_refused(text: str, line: int | 
 def test_a_section_that_an_interpolation_brings_is_no_missing_one() -> None:
     """It is not written a second time."""
     text = "train: ${other}\nother:\n  training_automations:\n"
-    assert _migrated(text) == text
+    assert rewritten(text) == text
 
 
 def test_a_list_a_key_in_brackets_and_documents_marks_stay() -> None:
@@ -223,10 +243,10 @@ def test_a_list_a_key_in_brackets_and_documents_marks_stay() -> None:
     with pytest.raises(ConfigError):
         migrated(text, "c.yml")  # a list as a key is no configuration of ours
     plain = text.replace("? [1, 2]\n: a\n", "? 7\n: a\n")
-    new = _migrated(plain)
+    new = rewritten(plain)
     assert new.startswith(plain.removesuffix("...\n"))
     assert new.endswith("\n...\n")
-    assert _section(new)["enabled"] is True
+    assert section_of(new)["enabled"] is True
 
 
 def _quoted(name: str) -> st.SearchStrategy[str]:
@@ -291,8 +311,8 @@ def _files(draw: st.DrawFn) -> str:
 @given(text=_files())
 def test_a_migrated_file_is_sound_and_holds_all_that_it_held(text: str) -> None:
     """No finding; a second run changes nothing; every line but the clip's stays, in its order and with its comment."""
-    new = _migrated(text)
-    assert diagnose(read_facts(Path("c.yml"))).is_sound(), _findings()
+    new = rewritten(text)
+    assert diagnose(read_facts(Path("c.yml"))).is_sound(), remaining_findings()
     assert migrated(new, "c.yml") == new
     remaining = iter(new.splitlines(keepends=True))
     ends = ("\r\n", "\n", "")
@@ -317,52 +337,5 @@ def _without_clip(line: str) -> str:
 
 def test_the_section_is_read_alike_by_yaml_1_1() -> None:
     """PyYAML takes 1e-05 for a text; numbers are written out."""
-    new = _migrated("train:\n  total_iter: 4000\n  optim_g: {lr: 1.0e-7}\n")
-    assert repr(yaml.safe_load(new)["train"][SECTION]) == repr(_section(new))
-
-
-TRAPS = """\
-train:
-  total_iter: 40000   # steps
-  grad_clip: 0.5      # was right
-  training_automations:
-    learning_rate_scheduler:
-      plateau_patience: 50000
-      fallback: {scheduler_type: "cosine", scheduler_params: {T_max: 30000}}
-    batch_size_optimizer: {max_batch_size: 8, adjustment_frequency: 20}   # of 16
-    AdaptiveGradientClipping:
-      max_adjustments: 5
-    early_stopping:
-      min_epochs: 1000
-      patience: 10
-datasets:
-  train: {batch_size_per_gpu: 16}
-val: {val_freq: 500, metrics: {psnr: {type: x}}}
-"""
-
-
-def test_the_values_of_a_section_that_is_there_are_mended() -> None:
-    """All at once, each in its place; comments, quotes and braces stay, and a second time there is nothing to do."""
-    new = _migrated(TRAPS)
-    assert _findings() == []
-    expected = TRAPS
-    for old, mended in (
-        ("grad_clip: 0.5 ", "grad_clip: null "),
-        ("plateau_patience: 50000", "plateau_patience: 8000"),
-        ("T_max: 30000", "T_max: 40000"),
-        ("max_batch_size: 8, adjustment_frequency: 20", "max_batch_size: 16, adjustment_frequency: 50"),
-        ("max_adjustments: 5", "max_adjustments: null"),
-        ("min_epochs: 1000", "min_epochs: 0"),
-        ("patience: 10\n", "patience: 2500\n"),
-    ):
-        expected = expected.replace(old, mended)
-    assert new == expected
-    assert _migrated(new) == new
-
-
-def test_a_value_that_an_alias_brings_stays() -> None:
-    """It stands elsewhere, and others may use it."""
-    text = "a: &many 1000\ntrain:\n  total_iter: 4000\n  training_automations:\n    early_stopping:\n"
-    text += "      min_epochs: *many\n"
-    assert _migrated(text) == text
-    assert len(_findings()) == 1
+    new = rewritten("train:\n  total_iter: 4000\n  optim_g: {lr: 1.0e-7}\n")
+    assert repr(yaml.safe_load(new)["train"][SECTION]) == repr(section_of(new))
