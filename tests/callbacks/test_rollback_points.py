@@ -54,6 +54,7 @@ class Twin:
     def __init__(self, everything: Any) -> None:
         self.copies: dict[int, Any] = {0: everything}
         self.kept = [0]
+        self.has_newest = False
         self.left: tuple[int, Any] | None = None
         self.last = 0
 
@@ -62,12 +63,14 @@ class Twin:
         if step - self.last >= INTERVAL:
             self.copies[step] = everything
             self.kept.append(step)
+            self.has_newest = True
             self.last, self.left = step, None
 
     def bring_back(self, step: int, everything: Any) -> tuple[int, Any]:
-        """To the copy before the newest one, which is forgotten; to the first one where there is no other."""
-        if len(self.kept) > 1:
+        """To the copy before the newest one, which is forgotten; to the same one again where there is none newer."""
+        if self.has_newest:
             self.kept.pop()
+            self.has_newest = False
         self.left, self.last = (step, everything), step
         # A copy that a run has gone back to stays the proved one until two newer ones were made.
         return self.kept[-1], self.copies[self.kept[-1]]
@@ -110,6 +113,7 @@ def trained(*told: str) -> list[str]:
 @example(trained("keep", "bring_back", "keep", "keep", "bring_back"))
 @example(trained("keep", "bring_back", "keep", "bring_back"))
 @example(trained("keep", "bring_back", "save", "take_back"))
+@example([*trained("keep", "keep"), "bring_back", "bring_back"])
 @example(trained("bring_back", "keep", "take_back"))
 @example([*trained("keep"), "save", "train", *("keep", "bring_back")])
 def test_every_return_is_that_of_a_twin_that_keeps_everything(told: list[str]) -> None:
