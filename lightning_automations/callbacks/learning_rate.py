@@ -25,7 +25,7 @@ from lightning_automations.core.progress import WINDOW_STEPS
 
 __all__ = ["IntelligentLearningRateScheduler"]
 
-SNAPSHOTS_KEY = "lightning_automations.rollback_points"
+TENSORS_KEY = "lightning_automations.learning_rate"
 
 
 class IntelligentLearningRateScheduler(FollowsFallback):
@@ -100,15 +100,15 @@ class IntelligentLearningRateScheduler(FollowsFallback):
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._follow_settings(trainer)
         self.brain.begin(
+            step=trainer.global_step,
             horizon_steps=self.session.length.steps,
-            is_fresh=trainer.global_step == 0,
             rates=[rate for rates in self.session.rate.scheduled for rate in rates],
         )
         saved, self._saved_tensors = self._saved_tensors, None
         if trainer.global_step == 0:
             self._readings.read_alignment(wanted=self.brain.wants_alignment(0))
-        elif saved and self._readings.reads_alignment:
-            self._readings.alignment.load_state_dict(saved["window"], pl_module.parameters())
+        elif saved is not None:
+            self._readings.load_tensors(trainer, saved["window"])
         if self.settings.dry_run:
             return
         self._begin_snapshots(trainer, pl_module, saved)
@@ -123,7 +123,7 @@ class IntelligentLearningRateScheduler(FollowsFallback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         if self.active and self._readings.reads_alignment:
-            self._guarded(trainer, self._readings.before_step, trainer, pl_module)
+            self._guarded(trainer, self._readings.before_step, trainer)
 
     def period_steps(self) -> int | None:
         return WINDOW_STEPS
@@ -215,12 +215,12 @@ class IntelligentLearningRateScheduler(FollowsFallback):
     # Lightning's hooks -----------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        points = self._points.state_dict()
-        if points:
-            checkpoint[SNAPSHOTS_KEY] = {"points": points, "window": self._readings.alignment.state_dict()}
+        points, window = self._points.state_dict(), self._readings.tensors()
+        if points or window:
+            checkpoint[TENSORS_KEY] = {"points": points, "window": window}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        self._saved_tensors = checkpoint.get(SNAPSHOTS_KEY)
+        self._saved_tensors = checkpoint.get(TENSORS_KEY)
 
     # Inside ----------------------------------------------------------------------------------------------------------
 
@@ -250,7 +250,7 @@ class IntelligentLearningRateScheduler(FollowsFallback):
         if self.settings.dry_run:
             return
         self.session.rate.set_factor(FACTOR_NAME, self.brain.factor)
-        if self.brain.is_healthy and not self.brain.tries:
+        if self.brain.wants_snapshot:
             self._points.keep(trainer, pl_module, interval_steps=self.effective_settings.snapshot_interval_steps)
 
     def _tell_what_holds_it_back(self, trainer: Trainer, was_held_back: bool, wanted_higher: bool) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
+from torch import Tensor
 
 from lightning_automations.callbacks.ranks import Across
 from lightning_automations.callbacks.training_loss import LossWindow
@@ -45,20 +46,27 @@ class RateReadings:
         self.alignment.restore(alignments)
         self.reads_alignment = reads_alignment
 
-    def before_step(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The gradients are there, the optimizer has not stepped yet. Each way is one step long.
-
-        With several optimizers the parameters of one step are not those of the next, and nothing is read.
-        """
-        if not self.reads_alignment or len(trainer.optimizers) != 1:
-            return
-        parameters = [weight for group in trainer.optimizers[0].param_groups for weight in group["params"]]
-        if refusal(parameters) is not None:
-            self.reads_alignment = False
+    def before_step(self, trainer: Trainer) -> None:
+        """The gradients are there, the optimizer has not stepped yet."""
+        if not self.reads_alignment:
             return
         if self.alignment.active:
             self.alignment.add()
-        self.alignment.begin(parameters, step_follows=True)
+            return
+        parameters = _parameters_of(trainer)
+        if not parameters or refusal(parameters) is not None:
+            self.reads_alignment = False
+        else:
+            self.alignment.begin(parameters)
+
+    def load_tensors(self, trainer: Trainer, tensors: Mapping[str, Any]) -> None:
+        """Take up what ``tensors`` gave, for a window that a checkpoint has interrupted."""
+        if self.reads_alignment:
+            self.alignment.load_state_dict(tensors, _parameters_of(trainer))
+
+    def tensors(self) -> dict[str, Any]:
+        """What a checkpoint keeps of an open window besides ``state_dict``; empty where none is read."""
+        return self.alignment.state_dict()
 
     def take(self) -> dict[str, float]:
         """The readings by their names in ``ACROSS``; a new window begins."""
@@ -99,6 +107,13 @@ class RateReadings:
     def alignments_of(readings: Mapping[str, float]) -> list[float]:
         """The cosines of the window, NaN where there is none."""
         return [readings[name] for name in _ALIGNMENTS]
+
+
+def _parameters_of(trainer: Trainer) -> list[Tensor]:
+    """Those of the only optimizer; with several, the parameters of one step are not those of the next: none."""
+    if len(trainer.optimizers) != 1:
+        return []
+    return [weight for group in trainer.optimizers[0].param_groups for weight in group["params"]]
 
 
 def in_places(losses: Sequence[float]) -> list[float]:

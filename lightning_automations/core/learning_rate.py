@@ -76,6 +76,11 @@ class LearningRateBrain(RateStart):
         """Whether the fit is in its first steps, from which it may start again."""
         return self.state.phase == "trial"
 
+    @property
+    def wants_snapshot(self) -> bool:
+        """Whether the weights are sound, and a snapshot of them may still be of use."""
+        return self.is_healthy and not self.tries and self._may_go_back
+
     def wants_alignment(self, step: int) -> bool:
         """Whether the next window is to be read for the alignment of gradient and way gone: at first, then rarely."""
         if not self._may_raise(step):
@@ -85,19 +90,22 @@ class LearningRateBrain(RateStart):
 
     # What happens ----------------------------------------------------------------------------------------------------
 
-    def begin(self, *, horizon_steps: int | None, is_fresh: bool, rates: Sequence[float] = ()) -> None:
+    def begin(self, *, step: int, horizon_steps: int | None, rates: Sequence[float] = ()) -> None:
         """A fit begins, or goes on.
 
         Args:
+            step: Optimizer steps done; at 0 the fit is a fresh one, whose start is tried.
             horizon_steps: Optimizer steps of the whole run; None: not known.
-            is_fresh: Whether it begins at step 0, without a checkpoint.
             rates: The scheduled rates of the first step: a warm-up rises in the first window already.
         """
         self._horizon_steps = horizon_steps
-        if is_fresh and rates:
-            self._schedule_rises(rates)
-        if is_fresh and self._settings.find_start and self._settings.monitor_loss:
+        if step == 0:
+            self._remember_rates(rates)
+        if step == 0 and self._settings.find_start and self._settings.monitor_loss:
             self.state.phase = "trial"
+        if self.state.phase == "annealing" and not self._is_end(step):
+            # A run that was annealed goes on for longer than was planned: from the rate that it has.
+            self.state.phase, self.state.factor, self.state.annealed = "running", self.factor, 0.0
 
     def observe(
         self,
@@ -128,10 +136,10 @@ class LearningRateBrain(RateStart):
             can_go_back: Whether there is a snapshot.
         """
         self.goes_back = self.takes_back = self.is_healthy = False
-        self._can_go_back = can_go_back and self.state.rollbacks < self._settings.max_rollbacks
+        self._can_go_back = can_go_back and self._may_go_back
         if self._stays_non_finite(non_finite):
             return self._lost(step, epoch, Reason.NON_FINITE, {"non_finite_share": non_finite})
-        if self._schedule_rises(rates):
+        if self._remember_rates(rates):
             self._wait(step)
             return None
         window = finite(losses) or finite([loss])
@@ -155,7 +163,7 @@ class LearningRateBrain(RateStart):
     def give_up_on(self, step: int, epoch: int) -> Adjustment | None:
         """Somebody else has found the run lost: go back with a lower rate."""
         self.goes_back = self.takes_back = self.is_healthy = False
-        self._can_go_back = self.state.rollbacks < self._settings.max_rollbacks
+        self._can_go_back = self._may_go_back
         return self._lost(step, epoch, Reason.NON_FINITE, {}) if self._can_go_back else None
 
     def state_dict(self) -> dict[str, Any]:
@@ -222,12 +230,12 @@ class LearningRateBrain(RateStart):
             if state.cut_at_step is not None and step - state.cut_at_step < _COOLDOWN_STEPS:
                 return None
             state.cut_at_step = step
+            state.start_loss = None  # the loss stays where it is, and is measured from there
             self._wait(step)
             return self._change(step, epoch, state.factor * _CUT, reason, evidence)
         factor = state.factor * (_CUT_SOON if step - state.changed_at_step < _SOON_STEPS else _CUT)
         state.doubted_factor, state.doubted_limit = None, state.limit
         state.limit = self._within(state.factor * _LIMIT_BELOW_DIVERGENCE)
-        state.rolled_back_at_step = step
         if reason is Reason.DIVERGENCE:
             before = evidence.get("level_before", evidence.get("start_loss", 0.0))
             state.doubted_factor, state.doubted_level = state.factor, before + _DOUBT * (evidence["loss"] - before)
@@ -267,10 +275,12 @@ class LearningRateBrain(RateStart):
         before, self.state.non_finite_share = self.state.non_finite_share, share
         return (before + share) / 2 >= _NON_FINITE_SHARE and share > 0
 
-    def _schedule_rises(self, rates: Sequence[float]) -> bool:
-        previous = self.state.rates
-        if rates:
-            self.state.rates = tuple(rates)
-            tops = self.state.highest_rates
-            self.state.highest_rates = tuple(map(max, rates, tops)) if len(tops) == len(rates) else tuple(rates)
-        return len(rates) == len(previous) and any(now > then for now, then in zip(rates, previous, strict=True))
+    def _remember_rates(self, rates: Sequence[float]) -> bool:
+        """Keep the scheduled rates and the highest of them, and say whether one has risen since the last time."""
+        if not rates:
+            return False
+        state = self.state
+        previous, state.rates = state.rates, tuple(rates)
+        is_same = len(rates) == len(previous)  # no group was added
+        state.highest_rates = tuple(map(max, rates, state.highest_rates)) if is_same else tuple(rates)
+        return is_same and any(now > then for now, then in zip(rates, previous, strict=True))

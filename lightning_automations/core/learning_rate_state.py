@@ -29,7 +29,6 @@ class LearningRateState:
         tried_error: Standard error of it.
         tried_exploded: Whether it exploded.
         cut_at_step: When the factor was last cut for a divergence.
-        rolled_back_at_step: When the run last went back to a snapshot.
         rollbacks: How often it did.
         doubted_factor: The factor before the run went back; None: the loss has been seen since.
         doubted_limit: The limit of then.
@@ -56,7 +55,6 @@ class LearningRateState:
     tried_error: float = 0.0
     tried_exploded: bool = False
     cut_at_step: int | None = None
-    rolled_back_at_step: int | None = None
     rollbacks: int = 0
     doubted_factor: float | None = None
     doubted_limit: float | None = None

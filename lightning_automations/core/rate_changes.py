@@ -46,29 +46,22 @@ class RateChanges:
     # Raising ---------------------------------------------------------------------------------------------------------
 
     def _raise(self, step: int, epoch: int) -> Adjustment | None:
-        if not self._may_raise(step) or self.progress.metric_forbids_raising():
-            return None
         state = self.state
         alignment = alignment_of(state.alignments)
-        if alignment is None:
+        if alignment is None or not self._may_raise(step) or self.progress.metric_forbids_raising():
             return None
         evidence = {"cosine": alignment.cosine, "deviations": alignment.deviations}
         if self._points_on():
             return self._change(step, epoch, state.factor * _RAISE, Reason.GRADIENT_POINTS_ON, evidence)
         undecided = len(state.losses) >= _STEPS_OF_UNDECIDED_LOSS and slope_of(state.losses) > _UNDECIDED_SLOPE
-        if (
-            undecided
-            and alignment.deviations > _SURELY_NEGATIVE_DEVIATIONS
-            and self.progress.metric_improves_steadily()
-        ):
+        speaks_against = alignment.deviations <= _SURELY_NEGATIVE_DEVIATIONS
+        if undecided and not speaks_against and self.progress.metric_improves_steadily():
             return self._change(step, epoch, state.factor * _RAISE, Reason.STEADY_PROGRESS, evidence)
         return None
 
     def _points_on(self) -> bool:
-        alignment = alignment_of(self.state.alignments)
-        return alignment is not None and alignment.is_surely_positive(
-            cosine=_LEAST_COSINE, deviations=_LEAST_DEVIATIONS
-        )
+        found = alignment_of(self.state.alignments)
+        return found is not None and found.is_surely_positive(cosine=_LEAST_COSINE, deviations=_LEAST_DEVIATIONS)
 
     def _may_raise(self, step: int) -> bool:
         if not self._settings.raise_rate or self.state.phase == "annealing":
@@ -78,6 +71,10 @@ class RateChanges:
         is_to_be_told = self.state.factor == self._settings.max_lr_factor and not self.state.wanted_higher
         return in_time and (is_to_be_told or self.state.factor < self._within(math.inf))
 
+    @property
+    def _may_go_back(self) -> bool:
+        return self.state.rollbacks < self._settings.max_rollbacks
+
     # Changing --------------------------------------------------------------------------------------------------------
 
     def _go_back(
@@ -85,6 +82,7 @@ class RateChanges:
     ) -> Adjustment | None:
         state = self.state
         old, state.factor = state.factor, self._within(factor)
+        state.held_back = state.held_back or factor < self._settings.min_lr_factor
         state.rollbacks += reason in (Reason.DIVERGENCE, Reason.NON_FINITE)  # what the trial does is bounded by itself
         self.goes_back = True
         self._wait(step)

@@ -1,4 +1,4 @@
-"""Whether the gradient still points along the way that the parameters have gone."""
+"""Whether the gradient still points along the way that the last step went."""
 
 from __future__ import annotations
 
@@ -37,41 +37,39 @@ def refusal(parameters: Iterable[Tensor]) -> str | None:
 
 
 class PathAlignment:
-    """The cosine between the gradient and the way that the parameters have gone since a window of steps began.
+    """The cosine between the gradient and the way that the last step of the optimizer went.
 
     The way is counted downhill, from where the parameters are to where they were. Near 1 the gradient still asks for
-    more of the same: the learning rate is low. Near 0 the way was as long as the loss allows. Below 0 the parameters
-    have gone too far; where they swing about the bottom without leaving it, the sign changes from step to step, so that
-    the mean of a window says more than one reading. No unit is left in it, so loss scaling and clipping by the global
-    norm do not change it.
+    more of the same: the learning rate is low. Near 0 the step was as long as the loss allows. Below 0 it went too far;
+    where parameters swing about the bottom without leaving it, the sign changes from step to step, so that the mean of
+    many readings says more than one. No unit is left in it, so loss scaling and clipping by the global norm do not
+    change it.
 
     Source: the product of two gradients that follow each other is how fast the loss falls with the learning rate of the
     step between them (Baydin et al. 2018, arXiv 1703.04782), and its sign sets the rates of delta-bar-delta (Jacobs
-    1988). Many steps instead of one, and the way instead of the gradients, are our own choice.
+    1988). The way instead of the earlier gradient, so that momentum and Adam's scaling count, is our own choice.
 
-    The parameters are kept twice while a window is open, and ``add`` takes the memory of ``MOST_AT_ONCE`` elements or
-    of the largest parameter for a moment. Nothing is read from the device before it is asked for. A reading is NaN
-    where there is no angle: a gradient that is not finite, one of zeros (or below about 1e-20 everywhere, where squares
-    vanish), and parameters that stand where they were because steps were skipped.
+    The parameters are kept twice between ``begin`` and ``end``, and ``add`` takes the memory of ``MOST_AT_ONCE``
+    elements or of the largest parameter for a moment. Nothing is read from the device before it is asked for. A reading
+    is NaN where there is no angle: a gradient that is not finite, one of zeros (or below about 1e-20 everywhere, where
+    squares vanish), and parameters that stand where they were because the step was skipped.
 
     Example:
         >>> weight = torch.nn.Parameter(torch.tensor([2.0, 0.0]))
         >>> optimizer = torch.optim.SGD([weight], lr=0.1)
         >>> alignment = PathAlignment()
-        >>> alignment.begin([weight])
-        >>> for _ in range(2):
+        >>> for step in range(3):
         ...     weight.grad = weight.detach().clone()  # of the loss |weight|² / 2
-        ...     alignment.add()
+        ...     alignment.add() if step else alignment.begin([weight])
         ...     optimizer.step()
         >>> alignment.take()
-        [1.0]
+        [1.0, 1.0]
     """
 
     def __init__(self) -> None:
         self._readings = DeferredReadings()
         self._parameters: list[Tensor] = []
         self._remembered: list[Tensor] = []
-        self._moved = False
 
     def __len__(self) -> int:
         return len(self._readings)
@@ -82,46 +80,40 @@ class PathAlignment:
         return bool(self._remembered)
 
     @torch.no_grad()
-    def begin(self, parameters: Iterable[Tensor], *, step_follows: bool = False) -> None:
-        """Open a window: remember the parameters as they are now. The readings stay.
+    def begin(self, parameters: Iterable[Tensor]) -> None:
+        """Remember the parameters as they are, before a step of the optimizer. The readings stay.
 
         Memory is taken on the parameters' devices the first time, and again only where they have other shapes.
 
         Args:
             parameters: Those that the optimizer changes, none for which ``refusal`` has a sentence. Those without
                 ``requires_grad`` are left out.
-            step_follows: Whether the optimizer steps before the next ``add``. Called so after each ``add``, every
-                window is one step long.
         """
         self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
         if list(map(_form, self._parameters)) != list(map(_form, self._remembered)):
             self._remembered = []  # before the new memory is taken, so that both never exist together
             self._remembered = [torch.empty_like(parameter) for parameter in self._parameters]
-        if self._parameters:
-            torch._foreach_copy_(self._remembered, self._parameters)
-        self._moved = step_follows
+        self._remember()
 
     @torch.no_grad()
     def add(self) -> None:
-        """Keep the cosine of one step: called once before each step of the optimizer, when the gradients are there.
+        """Keep the cosine of one step, and remember the parameters anew.
 
-        Before the first step of a window nothing has moved, and nothing is kept; nor where there is no gradient.
+        Called once before each later step of the optimizer, when the gradients are there. Without any gradient nothing
+        is kept.
         """
         portions = _portions(self._parameters, self._remembered)
-        if not portions:
-            return
-        if not self._moved:
-            self._moved = True
-            return
-        parts = [portion.product_and_norms() for portion in portions]
-        products, ways, gradients = torch.stack([part.to(parts[0].device) for part in parts]).unbind(dim=1)
-        # One division after the other: the product of two norms overflows long before they do.
-        cosine = products.sum() / total_norm(ways) / total_norm(gradients)
-        self._readings.add(cosine.clamp(-1.0, 1.0))
+        if portions:
+            parts = [portion.product_and_norms() for portion in portions]
+            products, ways, gradients = torch.stack([part.to(parts[0].device) for part in parts]).unbind(dim=1)
+            # One division after the other: the product of two norms overflows long before they do.
+            cosine = products.sum() / total_norm(ways) / total_norm(gradients)
+            self._readings.add(cosine.clamp(-1.0, 1.0))
+        self._remember()
 
     def end(self) -> None:
-        """Close the window and free the remembered parameters. The readings stay."""
-        self._parameters, self._remembered, self._moved = [], [], False
+        """Free the remembered parameters. The readings stay."""
+        self._parameters, self._remembered = [], []
 
     def fetch(self) -> list[float]:
         """The cosines since the last ``clear``, -1 to 1 or NaN, oldest first; one transfer from the device."""
@@ -132,27 +124,27 @@ class PathAlignment:
         return self._readings.take()
 
     def restore(self, readings: Iterable[float]) -> None:
-        """Start again from readings that ``fetch`` gave; the window stays as it is."""
+        """Start again from readings that ``fetch`` gave."""
         self._readings.restore(readings)
 
     def clear(self) -> None:
-        """Forget the readings; the window stays as it is."""
+        """Forget the readings."""
         self._readings.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        """The open window without its readings, to be saved before the next ``begin``; empty where none is open.
+        """The remembered parameters, to be saved before the next step; empty where none are.
 
         The tensors are the remembered ones and no copies, so that a checkpoint takes no memory on the device.
         """
-        return {"remembered": list(self._remembered), "moved": self._moved} if self.active else {}
+        return {"remembered": list(self._remembered)} if self.active else {}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any], parameters: Iterable[Tensor]) -> None:
-        """Go on with the window that ``state_dict`` gave; the readings stay.
+        """Take up what ``state_dict`` gave; the readings stay.
 
         Args:
             state: Its tensors may lie on any device.
-            parameters: As for ``begin``, in the same order as when the window began.
+            parameters: As for ``begin``, in the same order.
 
         Raises:
             ValueError: Where the remembered parameters have other shapes than those given.
@@ -166,7 +158,10 @@ class PathAlignment:
             raise ValueError(f"Expected remembered parameters of the shapes {expected} but got {received}")
         self.begin(trained)
         torch._foreach_copy_(self._remembered, state["remembered"])
-        self._moved = state["moved"]
+
+    def _remember(self) -> None:
+        if self._parameters:
+            torch._foreach_copy_(self._remembered, self._parameters)
 
 
 def _form(tensor: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:

@@ -14,7 +14,7 @@ from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.callbacks import Callback
 
 from lightning_automations import AdaptiveGradientClipping, IntelligentLearningRateScheduler
-from lightning_automations.callbacks.learning_rate import SNAPSHOTS_KEY
+from lightning_automations.callbacks.learning_rate import TENSORS_KEY
 from lightning_automations.core.decision import Reason
 from lightning_automations.core.events import Event, EventKind
 from tests.callbacks.helpers import Regression, SaveAt, make_trainer, run_script, train_loader, val_loader
@@ -170,10 +170,33 @@ def test_a_resumed_run_does_what_the_uninterrupted_one_did(kind: str, stop: int,
     """In the trial, in an open window, between divergence and recovery, in the anneal: adjustments and weights."""
     save = SaveAt(stop, tmp_path)
     _, module, subject = fit(Fault(kind), save)
-    assert SNAPSHOTS_KEY in torch.load(save.path, weights_only=True)
+    assert TENSORS_KEY in torch.load(save.path, weights_only=True)
     _, resumed, again = fit(Fault(kind), checkpoint=save.path)
     assert again.adjustments == subject.adjustments
     assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize("snapshots", ["host", "none"])
+def test_an_open_window_goes_on_whatever_the_order_of_the_parameters(snapshots: str, tmp_path: Path) -> None:
+    """The optimizer has its own, and without snapshots the window is saved all the same."""
+
+    class Groups(Regression):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD([{"params": [self.layer.bias]}, {"params": [self.layer.weight]}], lr=0.001)
+
+    def run(*extra: Callback, checkpoint: str | None = None) -> tuple[list[Any], dict[str, Any]]:
+        subject = IntelligentLearningRateScheduler(snapshots=snapshots, find_start=False, max_lr_factor=1000.0)
+        module, trainer = Groups(), make_trainer([subject, *extra], max_steps=40, max_epochs=-1)
+        only_tensors = False if checkpoint else None
+        trainer.fit(module, train_loader(), val_loader(), ckpt_path=checkpoint, weights_only=only_tensors)
+        return subject.adjustments, module.state_dict()
+
+    save = SaveAt(5, tmp_path)
+    adjustments, weights = run(save)
+    again, resumed = run(checkpoint=save.path)
+    assert Reason.GRADIENT_POINTS_ON in [adjustment.reason for adjustment in adjustments]
+    assert again == adjustments
+    assert all(torch.equal(value, resumed[name]) for name, value in weights.items())
 
 
 def test_two_ranks_go_back_together(tmp_path: Path) -> None:
@@ -217,7 +240,7 @@ def test_without_snapshots_none_are_kept(tmp_path: Path) -> None:
     """Nor do checkpoints grow."""
     save = SaveAt(60, tmp_path)
     _, _, subject = fit(Fault("none"), save, snapshots="none")
-    assert SNAPSHOTS_KEY not in torch.load(save.path, weights_only=True)
+    assert TENSORS_KEY not in torch.load(save.path, weights_only=True)
     assert subject._points.state_dict() == {}
 
 

@@ -61,7 +61,7 @@ class Steps:
         """One step with this gradient everywhere."""
         for parameter in self.module.parameters():
             parameter.grad = torch.full_like(parameter, gradient)
-        readings.before_step(self.trainer, self.module)
+        readings.before_step(self.trainer)
         for optimizer in self.trainer.optimizers:
             optimizer.step()
 
@@ -102,7 +102,7 @@ def test_what_cannot_be_read_is_not() -> None:
     embedding = torch.nn.Embedding(4, 2, sparse=True)
     embedding(torch.tensor([1])).sum().backward()
     sparse.trainer.strategy._optimizers = [torch.optim.SGD(embedding.parameters(), lr=0.1)]
-    readings.before_step(sparse.trainer, sparse.module)
+    readings.before_step(sparse.trainer)
     assert not readings.reads_alignment
     assert not readings.alignment.active
 
@@ -122,9 +122,9 @@ def test_a_window_that_is_interrupted_goes_on(gradients: list[float], stop: int)
         steps, readings = Steps(), RateReadings(reads_alignment=True)
         for index, gradient in enumerate(gradients):
             if index == stop:
-                state, tensors = json.loads(json.dumps(readings.state_dict())), readings.alignment.state_dict()
+                state, tensors = json.loads(json.dumps(readings.state_dict())), readings.tensors()
                 readings = RateReadings(**state)
-                readings.alignment.load_state_dict(tensors, steps.module.parameters())
+                readings.load_tensors(steps.trainer, tensors)
             steps.take(readings, gradient)
             readings.losses.add(steps.trainer, {"loss": torch.tensor(gradient)})
         return readings.take()

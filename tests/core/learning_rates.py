@@ -19,7 +19,7 @@ NEGATIVE = [-value for value in POINTS_ON]
 def brain_of(*, steps: int | None = 1000, fresh: bool = False, **settings: Any) -> LearningRateBrain:
     """A brain at the beginning of a fit."""
     brain = LearningRateBrain(LearningRateSettings(**{"max_lr_factor": 100.0, "min_lr_factor": 0.01, **settings}))
-    brain.begin(horizon_steps=steps, is_fresh=fresh)
+    brain.begin(step=0 if fresh else 1, horizon_steps=steps)
     return brain
 
 

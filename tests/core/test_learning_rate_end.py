@@ -1,5 +1,7 @@
 """How the factor falls at the end of a run."""
 
+from itertools import pairwise
+
 import pytest
 
 from lightning_automations.core.decision import Reason
@@ -101,3 +103,19 @@ def test_where_the_schedule_does_the_end_a_plateau_is_still_lowered() -> None:
     late = [each.reason for each in found if each is not None and each.step > 760]
     assert late
     assert set(late) == {Reason.PLATEAU}
+
+
+def test_a_run_that_goes_on_for_longer_than_was_planned_goes_on_from_the_rate_that_it_has() -> None:
+    """Its factor does not jump, and is annealed again at the new end."""
+    brain, longer = brain_of(steps=400), brain_of(steps=1200)
+    for step in range(10, 360, 10):
+        window(brain, step)
+    longer.load_state_dict(brain.state_dict())
+    longer.begin(step=350, horizon_steps=1200)
+    assert longer.factor == brain.factor
+    factors = []
+    for step in range(360, 1210, 10):
+        window(longer, step)
+        factors.append(longer.factor)
+    assert all(after <= before for before, after in pairwise([brain.factor, *factors]))
+    assert factors[-1] == pytest.approx(0.01)

@@ -156,3 +156,30 @@ def test_after_a_return_the_rate_that_is_too_high_for_everything_reaches_the_low
         lost(brain, step, can_go_back=True)
         factors.append(brain.factor)
     assert factors == [0.5, 0.1, 0.1, 0.1]
+
+
+def test_without_a_snapshot_the_loss_is_measured_from_where_it_is_after_a_cut() -> None:
+    """A loss that stays three times as high is cut once, not once a cooldown."""
+    brain = settled()
+    found = [window(brain, step, 3.0) for step in range(310, 1000, 10)]
+    cuts = [one for one in found if one is not None and one.reason is Reason.DIVERGENCE]
+    assert [(cut.step, cut.new) for cut in cuts] == [(310, 0.5)]
+
+
+def test_a_return_that_would_go_below_the_lowest_factor_is_held_back() -> None:
+    """The user is told which bound it was."""
+    brain = settled(min_lr_factor=0.8)
+    assert window(brain, 310, 100.0, can_go_back=True) is not None
+    assert brain.state.held_back
+
+
+def test_snapshots_are_wanted_of_a_healthy_run_that_may_still_go_back() -> None:
+    """Not in the trial, not of an exploded run, and not once every return is used up."""
+    assert settled().wants_snapshot
+    assert not settled(max_rollbacks=0).wants_snapshot
+    trying = brain_of(fresh=True)
+    window(trying, 10, can_go_back=True)
+    assert not trying.wants_snapshot
+    exploded = settled()
+    window(exploded, 310, 100.0, can_go_back=True)
+    assert not exploded.wants_snapshot

@@ -48,7 +48,7 @@ HORIZONS = st.sampled_from([None, 100, 400, 1000])
 def begun(settings: LearningRateSettings, horizon: int | None, *, fresh: bool) -> LearningRateBrain:
     """A brain at the beginning of a fit."""
     brain = LearningRateBrain(settings)
-    brain.begin(horizon_steps=horizon, is_fresh=fresh)
+    brain.begin(step=0 if fresh else 1, horizon_steps=horizon)
     return brain
 
 

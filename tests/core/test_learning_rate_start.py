@@ -94,7 +94,7 @@ def test_a_gradient_that_points_on_ends_the_trial_with_a_raise() -> None:
 def test_nothing_is_tried_while_the_schedule_rises() -> None:
     """A warm-up that rises in the first window already is known from the rates of the start."""
     brain = brain_of(fresh=True)
-    brain.begin(horizon_steps=1000, is_fresh=True, rates=(0.01,))
+    brain.begin(step=0, horizon_steps=1000, rates=(0.01,))
     exploded = [1.0, *[55.0] * 9]
     for place in range(1, 6):
         step, rates = 10 * place, (0.02 * place,)

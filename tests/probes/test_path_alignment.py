@@ -1,4 +1,4 @@
-"""The cosine between the gradient and the way that the parameters have gone."""
+"""The cosine between the gradient and the way that the last step went."""
 
 from __future__ import annotations
 
@@ -54,10 +54,9 @@ def twin(parameters: Sequence[Parameter], start: Sequence[Tensor]) -> float:
 
 
 def after_one_step(parameters: Sequence[Parameter]) -> PathAlignment:
-    """A window in which the parameters have moved once; the gradients are new."""
+    """The parameters have moved once since they were remembered; the gradients are new."""
     alignment = PathAlignment()
     alignment.begin(parameters)
-    alignment.add()
     move(parameters)
     new_gradients(parameters)
     return alignment
@@ -71,14 +70,13 @@ def test_the_slow_twin_says_the_same(
     """Over several steps, for mixed types, and in portions of any size."""
     monkeypatch.setattr(path_alignment, "MOST_AT_ONCE", at_once)
     parameters, alignment, expected = model(dtypes), PathAlignment(), []
-    start = copies(parameters)
     alignment.begin(parameters)
-    for step in range(4):
-        if step:
-            expected.append(twin(parameters, start))
-        alignment.add()
+    for _ in range(3):
+        before = copies(parameters)
         move(parameters)
         new_gradients(parameters)
+        expected.append(twin(parameters, before))
+        alignment.add()
     assert alignment.take() == pytest.approx(expected, abs=1e-6)
     assert len(alignment) == 0
 
@@ -90,7 +88,6 @@ def test_in_16_bits_products_are_made_in_32(dtype: torch.dtype) -> None:
     start = copies(parameters)
     alignment = PathAlignment()
     alignment.begin(parameters)
-    alignment.add()
     move(parameters, 1e-2)
     new_gradients(parameters, scale=1e-4)
     expected = twin(parameters, start)
@@ -102,13 +99,13 @@ def test_in_16_bits_products_are_made_in_32(dtype: torch.dtype) -> None:
 def test_the_scale_of_the_gradient_does_not_matter(scale: float) -> None:
     """Loss scaling and clipping by the global norm leave the cosine as it is."""
     parameters = model()
-    alignment = after_one_step(parameters)
+    alignment, other = after_one_step(parameters), PathAlignment()
+    other.load_state_dict(alignment.state_dict(), parameters)
     alignment.add()
     for parameter in parameters:
         parameter.grad = parameter.grad * scale if parameter.grad is not None else None
-    alignment.add()
-    plain, scaled = alignment.fetch()
-    assert scaled == pytest.approx(plain, abs=1e-6)
+    other.add()
+    assert other.fetch() == pytest.approx(alignment.fetch(), abs=1e-6)
 
 
 def test_parameters_without_gradient_are_left_out() -> None:
@@ -119,7 +116,6 @@ def test_parameters_without_gradient_are_left_out() -> None:
     alignment = PathAlignment()
     alignment.begin([frozen, *parameters])
     assert len(alignment.state_dict()["remembered"]) == len(parameters)
-    alignment.add()
     move(parameters)
     new_gradients(parameters)
     parameters[0].grad = None
@@ -131,23 +127,19 @@ def test_parameters_without_gradient_are_left_out() -> None:
     assert len(alignment) == 1
 
 
-def test_the_first_step_of_a_window_adds_nothing() -> None:
-    """Nothing has moved by then; nor does a probe without a window add anything."""
+def test_without_remembered_parameters_nothing_is_added() -> None:
+    """Before ``begin`` and after ``end``."""
     parameters, alignment = model(), PathAlignment()
     alignment.add()
     assert (len(alignment), alignment.active) == (0, False)
-    for length in range(2):
-        alignment.begin(parameters)
-        alignment.add()
-        assert (len(alignment), alignment.active) == (length, True)
-        move(parameters)
-        alignment.add()
+    alignment.begin(parameters)
+    assert alignment.active
     alignment.end()
     alignment.add()
-    assert (len(alignment), alignment.active) == (2, False)
+    assert (len(alignment), alignment.active) == (0, False)
 
 
-def test_a_second_window_takes_no_memory() -> None:
+def test_a_second_beginning_takes_no_memory() -> None:
     """Where the shapes are the same; other shapes get memory of their own."""
     parameters, alignment = model(), PathAlignment()
     alignment.begin(parameters)
@@ -177,6 +169,7 @@ def test_a_gradient_without_direction_reads_nan(value: float) -> None:
     parameters = model()
     alignment = after_one_step(parameters)
     alignment.add()
+    move(parameters)
     for parameter in parameters if value == 0.0 else parameters[1:2]:
         parameter.grad = torch.full_like(parameter, value)
     alignment.add()
@@ -190,20 +183,21 @@ def test_steps_that_were_skipped_read_nan() -> None:
     parameters, alignment = model(), PathAlignment()
     alignment.begin(parameters)
     alignment.add()
-    alignment.add()
     assert [math.isnan(reading) for reading in alignment.fetch()] == [True]
 
 
-@pytest.mark.parametrize(("rate", "signs"), [(0.01, [1, 1, 1, 1]), (1.9, [-1, 1, -1, 1]), (2.5, [-1, -1, -1, -1])])
+@pytest.mark.parametrize(("rate", "signs"), [(0.01, [1, 1, 1, 1]), (1.9, [-1, -1, -1, -1]), (2.5, [-1, -1, -1, -1])])
 def test_in_a_bowl_the_sign_tells_a_low_rate_from_one_that_is_beyond_the_edge(rate: float, signs: list[int]) -> None:
     """For the loss |x|² / 2 descent diverges above a rate of 2; between 1 and 2 it swings, and so does the sign."""
     weight = Parameter(torch.tensor([3.0, -2.0, 1.0]))
     optimizer, alignment = torch.optim.SGD([weight], lr=rate), PathAlignment()
-    alignment.begin([weight])
-    for _ in range(5):
+    for step in range(5):
         optimizer.zero_grad()
         (weight.square().sum() / 2).backward()
-        alignment.add()
+        if step:
+            alignment.add()
+        else:
+            alignment.begin([weight])
         optimizer.step()
     assert alignment.take() == pytest.approx(signs, abs=1e-5)
 
@@ -219,10 +213,9 @@ def test_nothing_is_read_while_readings_are_added(read: str, monkeypatch: pytest
 
     with monkeypatch.context() as patch:
         patch.setattr(Tensor, read, refuse)
-        for _ in range(2):
-            alignment.begin(parameters)
-            alignment.add()
-            alignment.add()
+        alignment.begin(parameters)
+        alignment.add()
+        alignment.add()
     assert len(alignment) == 2
 
 
@@ -237,7 +230,7 @@ def test_results_of_several_devices_do_not_meet_on_the_cpu() -> None:
 
 @pytest.mark.parametrize("cut", [0, 1, 2, 4])
 def test_resumed_at_any_step_it_goes_on_as_before(cut: int) -> None:
-    """The window goes through a file that holds nothing but tensors and numbers."""
+    """What is remembered goes through a file that holds nothing but tensors and numbers."""
     parameters, whole, resumed = model(), PathAlignment(), PathAlignment()
     whole.begin(parameters)
     resumed.begin(parameters)
@@ -249,16 +242,16 @@ def test_resumed_at_any_step_it_goes_on_as_before(cut: int) -> None:
             readings, resumed = resumed.fetch(), PathAlignment()
             resumed.load_state_dict(torch.load(file, weights_only=True), parameters)
             resumed.restore(readings)
-        whole.add()
-        resumed.add()
         move(parameters)
         new_gradients(parameters)
+        whole.add()
+        resumed.add()
     assert resumed.fetch() == whole.fetch()
-    assert len(resumed) == 4
+    assert len(resumed) == 5
 
 
-def test_without_a_window_the_state_is_empty() -> None:
-    """To load it closes the window, and the readings stay."""
+def test_where_nothing_is_remembered_the_state_is_empty() -> None:
+    """To load it forgets the parameters, and the readings stay."""
     parameters = model()
     alignment = after_one_step(parameters)
     alignment.add()
@@ -269,8 +262,8 @@ def test_without_a_window_the_state_is_empty() -> None:
     assert alignment.fetch() == []
 
 
-def test_the_window_of_another_model_is_refused() -> None:
-    """The message has the shapes that were expected and those that came; the window that was open stays."""
+def test_the_parameters_of_another_model_are_refused() -> None:
+    """The message has the shapes that were expected and those that came; what was remembered stays."""
     ours, alignment, other = [Parameter(torch.ones(2))], PathAlignment(), PathAlignment()
     alignment.begin(ours)
     other.begin([Parameter(torch.ones(3))])
