@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule
 from benchmarks.overhead.entry_points import Border, own_seconds
 from benchmarks.overhead.parts import parts_counted
 from benchmarks.overhead.stopwatch import Stopwatch
-from benchmarks.overhead.workload import AUTOMATIONS, PLAIN_CLIP, Window, Workload, automations, train
+from benchmarks.overhead.workload import AUTOMATIONS, PLAIN_CLIP, START_STEPS, Window, Workload, automations, train
 
 __all__ = ["SMALL", "direct", "empty_callback_seconds", "plain_run", "split"]
 
@@ -57,7 +57,7 @@ def direct(
 
 
 def split(workload: Workload, at: Border, *, rounds: int, steps: int) -> dict[str, Any]:
-    """Each automation alone, by function, and all together with a journal; microseconds per step.
+    """Each automation alone, by function, all together with a journal, and in the first steps; microseconds per step.
 
     Args:
         workload: Network and batches.
@@ -75,13 +75,25 @@ def split(workload: Workload, at: Border, *, rounds: int, steps: int) -> dict[st
         parts = {part: 1e6 * seconds for part, seconds in _medians(found).items()}
         alone[name] = dict(sorted(parts.items(), key=lambda item: -item[1]))
     journal = statistics.median(_with_journal(workload, at, steps=steps) for _ in range(rounds))
-    return {"automations": alone, "with_journal_us": 1e6 * journal, "counted_steps": rounds * steps}
+    start = statistics.median(_at_start(workload, at) for _ in range(rounds))
+    return {
+        "automations": alone,
+        "with_journal_us": 1e6 * journal,
+        "at_start_us": 1e6 * start,
+        "counted_steps": rounds * steps,
+    }
 
 
 def _with_journal(workload: Workload, at: Border, *, steps: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         callbacks = automations(journal=str(Path(folder) / "automations.jsonl"))
         return sum(own_seconds(callbacks, workload, at, steps=steps, watch=Stopwatch()).values())
+
+
+def _at_start(workload: Workload, at: Border) -> float:
+    """All together in the first steps of a fit, which the other figures leave out."""
+    watch = Stopwatch()
+    return sum(own_seconds(automations(), workload, at, steps=START_STEPS, watch=watch, warm_up=1).values())
 
 
 def empty_callback_seconds(*, steps: int, rounds: int = 5) -> float:

@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, LightningModule
 
 from benchmarks.overhead.crossings import Crossings, Home, home_of
 from benchmarks.overhead.stopwatch import Stopwatch
-from benchmarks.overhead.workload import Window, Workload, train
+from benchmarks.overhead.workload import WARM_UP_STEPS, Window, Workload, train
 
 __all__ = ["Border", "border", "counted", "overridden_hooks", "own_seconds", "uncounted"]
 
@@ -84,7 +84,13 @@ def counted(watch: Stopwatch, at: Border) -> Iterator[Callable[[], None]]:
 
 
 def own_seconds(
-    callbacks: Sequence[Callback], workload: Workload, at: Border, *, steps: int, watch: Stopwatch
+    callbacks: Sequence[Callback],
+    workload: Workload,
+    at: Border,
+    *,
+    steps: int,
+    watch: Stopwatch,
+    warm_up: int = WARM_UP_STEPS,
 ) -> dict[str, float]:
     """Train, and return the seconds per step inside each of our entry points; ``watch.calls`` says how often.
 
@@ -94,6 +100,7 @@ def own_seconds(
         at: The border.
         steps: Steps of the window.
         watch: Counts.
+        warm_up: Steps before it.
     """
     kept: dict[str, float] = {}
     with counted(watch, at) as count_planted:
@@ -102,7 +109,8 @@ def own_seconds(
             count_planted()
             watch.reset()
 
-        train(workload, callbacks, Window(steps, at_start=begin, at_end=lambda: kept.update(watch.seconds)))
+        window = Window(steps, at_start=begin, at_end=lambda: kept.update(watch.seconds), warm_up=warm_up)
+        train(workload, callbacks, window)
     return {name: seconds / steps for name, seconds in kept.items()}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.overhead.clipping import clipping_table
+from benchmarks.overhead.workload import START_STEPS, WARM_UP_STEPS
 
 __all__ = ["BAR_PERCENT", "bar_percent", "section"]
 
@@ -97,7 +98,9 @@ def _how_to_read(measured: Mapping[str, Any]) -> str:
         f"the stopwatch's own {stopwatch:.0f} us are in it. Empty callbacks are what Lightning needs to call four that "
         f"do nothing. Ratios are medians of {pairs['count']} alternating pairs of runs, plain Lightning clipping at "
         f"1.0, with the sign-test interval ({100 * pairs['coverage']:.0f} %): "
-        "wall-clock time varies more from run to run than a bar of 1 % allows."
+        "wall-clock time varies more from run to run than a bar of 1 % allows. All of this leaves out the first "
+        f"{WARM_UP_STEPS} steps: in the first ones, and for 50 after each of its changes, the learning-rate automation "
+        "reads where the gradient points at every step; the last line of the next table says what that takes."
     )
 
 
@@ -109,7 +112,8 @@ def _split_table(measured: Mapping[str, Any]) -> str:
     split, row = measured["split"], _at_bar(measured)
     totals = {f"`{name}`": value for name, value in _totals(measured).items()}
     totals["all four, with a journal"] = split["with_journal_us"]
-    parts = [*map(_parts, split["automations"].values()), ""]
+    totals[f"all four, in the first {START_STEPS} steps of a fit"] = split["at_start_us"]
+    parts = [*map(_parts, split["automations"].values()), "", ""]
     lines = [
         (name, f"{value:.0f}", f"{100 * value / row['plain_us']:.2f}", part)
         for (name, value), part in zip(totals.items(), parts, strict=True)

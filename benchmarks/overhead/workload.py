@@ -19,6 +19,7 @@ from lightning_automations import build_callbacks
 __all__ = [
     "AUTOMATIONS",
     "PLAIN_CLIP",
+    "START_STEPS",
     "Network",
     "ValidatedNetwork",
     "Window",
@@ -37,6 +38,10 @@ AUTOMATIONS = (
 PLAIN_CLIP = 1.0
 """Plain Lightning clips the norm at this constant, which is what adaptive clipping takes the place of."""
 WARM_UP_STEPS = 120
+"""At the start of a fit the learning-rate automation reads where the gradient points at every step, and for fifty steps
+more after each change: that is over by then, and told by itself, see ``START_STEPS``."""
+START_STEPS = 40
+"""The first steps of a fit, whose cost is told apart from that of all the others."""
 PLANNED_STEPS = 1_000_000
 """Every run is planned this long and ended by its window: defaults are shortened to fit a run that is planned short."""
 BATCHES = 100
