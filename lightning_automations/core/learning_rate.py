@@ -25,8 +25,6 @@ _CUT = 0.5
 _CUT_SOON = 0.2
 _SOON_STEPS = 40
 _CUT_FOR_OVERFITTING = 0.3
-# A rate that blew up is never reached again.
-_LIMIT_BELOW_DIVERGENCE = 0.6
 _READ_ALIGNMENT_FOR_STEPS = 50
 _READ_ALIGNMENT_EVERY_WINDOWS = 200
 # Of the losses of two windows: half of one, or less in each. Rare ones are skipped or overcome: of those that come
@@ -158,6 +156,7 @@ class LearningRateBrain(RateStart):
         """Forget what was seen: from this step on, the loss means something else."""
         self.progress.start_anew(step)
         self.state.start_loss = self.state.doubted_factor = None
+        self.state.start_losses, self.state.sees_start = (), False
         self._wait(step)
 
     def give_up_on(self, step: int, epoch: int) -> Adjustment | None:
@@ -224,7 +223,7 @@ class LearningRateBrain(RateStart):
         """The weights or the rate are no good: go back where that is possible, else cut the rate once a cooldown."""
         state = self.state
         if state.phase == "trial" and self._can_go_back and state.factor > self._settings.min_lr_factor:
-            return self._try_lower(step, epoch, Attempt(level=math.inf, error=0.0, exploded=True))
+            return self._try_lower(step, epoch, Attempt(level=math.inf, noise=0.0))
         state.phase = "running" if state.phase == "trial" else state.phase
         if not self._can_go_back:
             if state.cut_at_step is not None and step - state.cut_at_step < _COOLDOWN_STEPS:
@@ -235,7 +234,7 @@ class LearningRateBrain(RateStart):
             return self._change(step, epoch, state.factor * _CUT, reason, evidence)
         factor = state.factor * (_CUT_SOON if step - state.changed_at_step < _SOON_STEPS else _CUT)
         state.doubted_factor, state.doubted_limit = None, state.limit
-        state.limit = self._within(state.factor * _LIMIT_BELOW_DIVERGENCE)
+        self._stay_below(state.factor)
         if reason is Reason.DIVERGENCE:
             before = evidence.get("level_before", evidence.get("start_loss", 0.0))
             state.doubted_factor, state.doubted_level = state.factor, before + _DOUBT * (evidence["loss"] - before)

@@ -26,8 +26,9 @@ class LearningRateState:
         start_noise: Standard deviation of a loss there.
         tried_factor: The factor of the attempt before this one; None: this is the first.
         tried_level: Where its loss ended.
-        tried_error: Standard error of it.
-        tried_exploded: Whether it exploded.
+        tried_noise: Standard deviation of a loss there.
+        start_losses: The first loss of each attempt, which no step has touched.
+        sees_start: Whether that of the attempt that runs is among them.
         cut_at_step: When the factor was last cut for a divergence.
         rollbacks: How often it did.
         doubted_factor: The factor before the run went back; None: the loss has been seen since.
@@ -52,8 +53,9 @@ class LearningRateState:
     start_noise: float = 0.0
     tried_factor: float | None = None
     tried_level: float = 0.0
-    tried_error: float = 0.0
-    tried_exploded: bool = False
+    tried_noise: float = 0.0
+    start_losses: tuple[float, ...] = ()
+    sees_start: bool = False
     cut_at_step: int | None = None
     rollbacks: int = 0
     doubted_factor: float | None = None

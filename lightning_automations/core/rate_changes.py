@@ -14,6 +14,8 @@ from lightning_automations.core.rate_evidence import alignment_of, slope_of
 __all__ = ["RateChanges"]
 
 _RAISE = 3.0
+# A rate that blew up is never reached again.
+_LIMIT_BELOW_DIVERGENCE = 0.6
 # Cosines of gradient and way gone: far from 0 beyond their noise. Small ones count too, where noise is large.
 _LEAST_COSINE = 0.02
 _LEAST_DEVIATIONS = 3.5
@@ -115,6 +117,10 @@ class RateChanges:
             reason=reason,
             evidence=evidence,
         )
+
+    def _stay_below(self, factor: float) -> None:
+        """From here on, this factor is out of reach: the run blew up under it."""
+        self.state.limit = self._within(factor * _LIMIT_BELOW_DIVERGENCE)
 
     def _within(self, factor: float) -> float:
         highest = min(self._settings.max_lr_factor, self.state.limit or math.inf)

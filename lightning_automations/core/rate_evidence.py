@@ -10,7 +10,7 @@ from statistics import median
 
 from lightning_automations.core.statistics import finite, mean, median_absolute_deviation
 
-__all__ = ["Alignment", "alignment_of", "end_level_of", "slope_of", "usual_noise_of"]
+__all__ = ["Alignment", "alignment_of", "end_level_of", "error_of_end_level", "slope_of", "usual_noise_of"]
 
 LEAST_READINGS = 6
 _LAST_LOSSES = 7
@@ -60,11 +60,15 @@ def slope_of(losses: Sequence[float]) -> float:
     return math.copysign(math.inf, slope) if slope else 0.0
 
 
-def end_level_of(losses: Sequence[float]) -> tuple[float, float]:
-    """The median of the last seven losses, and its standard error."""
-    last = losses[-_LAST_LOSSES:]
+def end_level_of(losses: Sequence[float]) -> float:
+    """The median of the last seven losses."""
+    return median(losses[-_LAST_LOSSES:])
+
+
+def error_of_end_level(noise: float) -> float:
+    """Standard error of the end level, from the standard deviation of a loss."""
     # The median of normal values scatters 1.25 times as much as their mean.
-    return median(last), 1.25 * usual_noise_of(losses) / math.sqrt(len(last))
+    return 1.25 * noise / math.sqrt(_LAST_LOSSES)
 
 
 def usual_noise_of(losses: Sequence[float]) -> float:

@@ -129,3 +129,33 @@ def test_after_the_trial_an_explosion_is_measured_from_its_start() -> None:
     assert found is not None
     assert found.reason is Reason.DIVERGENCE
     assert found.evidence["start_loss"] == 4.0
+
+
+def test_a_rate_that_exploded_at_the_start_is_never_reached_again() -> None:
+    """Once a lower one works, six tenths of it are the limit."""
+    brain = brain_of(fresh=True)
+    exploded = [1.0, *[55.0] * 9]
+    assert brain.observe(step=10, epoch=0, loss=50.0, losses=exploded, rates=(0.1,), can_go_back=True) is not None
+    assert window(brain, 20, 0.5, can_go_back=True) is None
+    raised = [window(brain, 10 * place, 0.5, alignments=POINTS_ON, can_go_back=True) for place in range(3, 20)]
+    assert max(adjustment.new for adjustment in raised if adjustment is not None) == 0.6
+
+
+def test_one_odd_first_loss_does_not_lower_the_rate_of_a_run_that_stands_still() -> None:
+    """The lower rate is tried, its first loss is one of the start too, and the given rate comes back."""
+    brain = brain_of(fresh=True)
+    first = window(brain, 10, losses=[0.7, *[1.0, 1.02, 0.98] * 3], can_go_back=True)
+    assert first is not None
+    assert first.new == 0.1
+    found = [window(brain, step, can_go_back=True) for step in (20, 30)]
+    assert found[1] is not None
+    assert (found[1].reason, found[1].new) == (Reason.NO_BETTER_RATE, 1.0)
+
+
+def test_a_loss_that_changes_its_meaning_in_the_trial_is_measured_from_there() -> None:
+    """A loss that is ten times as high because its weights were changed has not exploded."""
+    brain = brain_of(fresh=True)
+    assert brain.observe(step=5, epoch=0, loss=1.0, losses=[1.0] * 5, can_go_back=True) is None
+    brain.start_anew(5)
+    assert window(brain, 15, 10.0, can_go_back=True) is None
+    assert brain.tries

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_automations.core.rate_evidence import Alignment, alignment_of, end_level_of, slope_of, usual_noise_of
+from lightning_automations.core.rate_evidence import (
+    Alignment,
+    alignment_of,
+    end_level_of,
+    error_of_end_level,
+    slope_of,
+    usual_noise_of,
+)
 
 VALUES = st.lists(st.floats(-100, 100), min_size=6, max_size=40)
 
@@ -59,9 +66,7 @@ def test_a_line_without_noise_is_sure_and_a_flat_one_is_none(losses: list[float]
 @given(losses=VALUES, spike=st.floats(1e3, 1e6))
 def test_one_spike_hardly_moves_the_end_level(losses: list[float], spike: float) -> None:
     """The median of seven stays within what the others were."""
-    level, error = end_level_of([*losses, spike])
-    assert min(losses) <= level <= max(losses)
-    assert error >= 0
+    assert min(losses) <= end_level_of([*losses, spike]) <= max(losses)
 
 
 def test_the_usual_noise_is_that_of_a_series_without_its_trend_and_spikes() -> None:
@@ -83,16 +88,14 @@ def slow_noise(losses: list[float]) -> float:
 def test_noise_and_end_level_are_those_of_their_slow_twins(losses: list[float]) -> None:
     """The median of the last seven, and 1.25 times the error of a mean of as many."""
     assert usual_noise_of(losses) == pytest.approx(slow_noise(losses))
-    last = losses[-7:]
-    level, error = end_level_of(losses)
-    assert level == statistics.median(last)
-    assert error == pytest.approx(1.25 * slow_noise(losses) / math.sqrt(len(last)))
+    assert end_level_of(losses) == statistics.median(losses[-7:])
+    assert error_of_end_level(usual_noise_of(losses)) == pytest.approx(1.25 * slow_noise(losses) / math.sqrt(7))
 
 
 @pytest.mark.parametrize("losses", [[2.0], [2.0, 2.0]])
 def test_one_or_two_losses_have_a_level_and_no_noise(losses: list[float]) -> None:
     """There is nothing to take it from."""
-    assert end_level_of(losses) == (2.0, 0.0)
+    assert (end_level_of(losses), usual_noise_of(losses)) == (2.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -111,8 +114,7 @@ def test_the_errors_of_level_slope_and_cosine_are_honest() -> None:
     far_levels = far_cosines = far_slopes = 0
     for _ in range(2000):
         noise = [source.gauss(0, 1) for _ in range(20)]
-        level, error = end_level_of(noise)
-        far_levels += abs(level) > 3 * error
+        far_levels += abs(end_level_of(noise)) > 3 * error_of_end_level(usual_noise_of(noise))
         alignment = alignment_of(noise)
         assert alignment is not None
         far_cosines += abs(alignment.deviations) > 3
