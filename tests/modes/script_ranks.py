@@ -1,0 +1,56 @@
+"""All automations on two ranks with different data and batches of different size; each rank writes down its story."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Subset
+
+from lightning_automations.callbacks.base import AutomationCallback
+from tests.callbacks.helpers import Regression, ResumableLoader, make_trainer, regression_data, val_loader, weights
+from tests.registry import EPOCHS, ROWS
+
+
+class Unequal(Regression):
+    """Rank 0 trains on 64 samples in batches of four, rank 1 on 48 others in batches of three."""
+
+    def train_dataloader(self) -> Any:
+        rank = self.global_rank
+        samples = range(64) if rank == 0 else range(64, 112)
+        return ResumableLoader(Subset(regression_data(112), samples), batch_size=4 - rank)
+
+    def val_dataloader(self) -> Any:
+        return val_loader()
+
+
+def fit(*automations: AutomationCallback) -> tuple[int, list[list[float]]]:
+    """Steps and weights of a whole run on two ranks."""
+    module = Unequal()
+    trainer = make_trainer(automations, strategy="ddp", devices=2, max_epochs=3 * EPOCHS, use_distributed_sampler=False)
+    trainer.fit(module)
+    return trainer.global_step, [parameter.tolist() for parameter in weights(module)]
+
+
+def main(folder: Path) -> None:
+    """Train on two ranks with each automation, with all of them, with all of them dry, and without any."""
+    logging.getLogger("lightning_automations").addHandler(logging.FileHandler(folder / "told.txt"))
+    alone, together = [row.make() for row in ROWS], [row.make() for row in ROWS]
+    result = {
+        "runs": [fit(automation) for automation in alone],
+        "run of all": fit(*together),
+        "plain": fit(),
+        "dry": fit(*(row.make(dry_run=True) for row in ROWS)),
+        "acted": [automation.name for automation in alone if automation.adjustments],
+        "adjustments": [item.as_dict() for one in (*alone, *together) for item in one.adjustments],
+        "retired": [automation.name for automation in (*alone, *together) if automation.retired],
+    }
+    (folder / f"rank{torch.distributed.get_rank()}.json").write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
