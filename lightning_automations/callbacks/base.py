@@ -22,6 +22,8 @@ from lightning_automations.lightning_internals import logs_are_due
 
 __all__ = ["AutomationCallback"]
 
+_SHOWN = 500
+"""Characters of what is wrong with a checkpoint's state: it may be anything."""
 _BOUND_TO_ONE_RUN = ("log", "log_dict", "_trainer", "_session", "_recorder")
 
 
@@ -84,11 +86,13 @@ class AutomationCallback(DecidingAutomation, *CALLBACK_BASES):  # type: ignore[m
         if not self.settings.enabled or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         self._join_session(trainer)
-        self._fit_to_run()
+        self.effective_settings = self.settings.fitted(self.session.length, self._written)
         self._step = trainer.global_step
         self._awake = True
         self._recorder.open(trainer, self.session, effective=self.effective_settings, retired=self._retired)
-        self._guarded(trainer, self.begin, trainer, pl_module)
+        self._guarded(trainer, self._renew_brain)
+        if self._failure is None:
+            self._guarded(trainer, self.begin, trainer, pl_module)
         if not self._retired and self._budget_used_up():
             self.retire(trainer, self._budget_message())
         self._publish(trainer)
@@ -138,6 +142,17 @@ class AutomationCallback(DecidingAutomation, *CALLBACK_BASES):  # type: ignore[m
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        try:
+            self._load_state(state_dict)
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            self._start_afresh()
+            raise ValueError(
+                f"the state of {self.name} in this checkpoint is damaged or of another version: expected what its "
+                f"state_dict() gives, got {type(error).__name__}: {str(error)[:_SHOWN]}. To resume without it, take "
+                f"{self.name} out of the callbacks; to start it afresh, delete callbacks[{self.state_key!r}]."
+            ) from error
+
+    def _load_state(self, state_dict: Mapping[str, Any]) -> None:
         self._start_afresh()
         self.brain.load_state_dict(state_dict["brain"])
         self.load_extra_state(state_dict["extra"])
@@ -156,8 +171,8 @@ class AutomationCallback(DecidingAutomation, *CALLBACK_BASES):  # type: ignore[m
         session = next((item._session for item in automations_of(trainer) if item._session is not None), None)
         self._session = session or FitSession(trainer)
 
-    def _fit_to_run(self) -> None:
-        self.effective_settings = self.settings.fitted(self.session.length, self._written)
+    def _renew_brain(self) -> None:
+        """The same history, under the settings that were fitted to the run."""
         state = self.brain.state_dict()
         self.brain = self.make_brain(self.effective_settings)
         self.brain.load_state_dict(state)

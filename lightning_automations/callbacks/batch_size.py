@@ -263,9 +263,9 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
         return loader
 
     def _take_up_growth(self, trainer: Trainer) -> None:
-        """A resumed run, and a loader that was made anew, go on with the size that was reached."""
-        grown = self.brain.state.loader_batch
-        if self._loader is not None and grown is not None and grown > self._loader.current:
+        """A resumed run, and a loader that was made anew, go on with the size that was reached, within the settings."""
+        grown = min(self.brain.state.loader_batch or 0, self.settings.max_batch_size)
+        if self._loader is not None and grown > self._loader.current:
             self._resize(trainer, self._loader, grown)
 
     def _consider_growth(self, trainer: Trainer) -> None:

@@ -85,7 +85,7 @@ MODES = (
     Mode("manual optimization", module=ways.manual, stays_out=MANUAL),
     Mode("manual optimization, two optimizers (GAN)", module=ways.adversarial, stays_out=MANUAL),
     Mode("LBFGS", module=ways.lbfgs, stays_out={CLIP: "compares gradients"}),
-    Mode("training_step that returns None at times", _options(max_epochs=16), ways.returns_nothing_at_times),
+    Mode("training_step that returns None at times", _options(max_epochs=24), ways.returns_nothing_at_times),
     Mode(
         "reload_dataloaders_every_n_epochs=1", _options(reload_dataloaders_every_n_epochs=1), ways.from_hooks, ways.none
     ),
