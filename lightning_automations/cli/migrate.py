@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 from lightning_automations.cli.fallback import CHECKS
-from lightning_automations.config.document import read_document
+from lightning_automations.config.analysis.facts import facts_of
+from lightning_automations.config.diagnosis.diagnosing import diagnose
+from lightning_automations.config.document import document_of, read_document
 from lightning_automations.config.migration.migrating import migrated
 from lightning_automations.config.migration.writing import keep_backup, write_atomically
 
@@ -25,7 +27,8 @@ def run_migrate(*, file: Path, output: Path | None, in_place: bool) -> int:
         in_place: Write it over the old one, of which a backup is kept.
 
     Returns:
-        The exit status: 0, or 2 where the system does not let it be written.
+        The exit status as of ``check`` on the new text: 0 where it is sound, 1 where something is left to be mended by
+        hand, which is told; 2 where the system does not let it be written.
 
     Raises:
         ConfigError: If the file does not load or cannot be changed safely. Nothing is written then.
@@ -42,7 +45,7 @@ def run_migrate(*, file: Path, output: Path | None, in_place: bool) -> int:
     except OSError as error:
         print(f"{target}: cannot be written ({error.strerror})", file=sys.stderr)
         return 2
-    return 0
+    return _tell_what_is_left(new[len(mark) :], str(target or file))
 
 
 def _show(old: str, new: str, before: str, after: str) -> None:
@@ -51,6 +54,15 @@ def _show(old: str, new: str, before: str, after: str) -> None:
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), before, after, lineterm="")
     for line in lines:
         print(line)
+
+
+def _tell_what_is_left(text: str, file: str) -> int:
+    """What only the user can decide, one line each."""
+    left = diagnose(facts_of(document_of(text, file), checks=CHECKS)).to_mend()
+    for finding in left:
+        place = file if finding.line is None else f"{file}:{finding.line}"
+        print(f"{place}: left to be mended by hand: {finding.found}. {finding.mend}", file=sys.stderr)
+    return 1 if left else 0
 
 
 def _write(text: str, target: Path, *, backup_of: Path | None, unchanged: bool) -> None:

@@ -13,7 +13,7 @@ from lightning_automations.config.yaml_tree import YamlTree
 from lightning_automations.core.checking import shown
 from lightning_automations.core.errors import ConfigError, Problem, nearest
 
-__all__ = ["BYTES_MAX", "Document", "read_document"]
+__all__ = ["BYTES_MAX", "Document", "document_of", "read_document"]
 
 BYTES_MAX = 1_048_576
 """The largest file that is read: a training configuration has some thousand bytes, and PyYAML reads 250 kB a second."""
@@ -67,15 +67,28 @@ def read_document(source: object) -> Document:
     return Document(data=source)
 
 
-def _read_file(path: Path) -> Document:
+def document_of(text: str, file: str) -> Document:
+    """The same of a text that is, or will be, that of a file.
+
+    Raises:
+        ConfigError: If it is no valid YAML, or has no mapping at its root.
+    """
     try:
-        tree = YamlTree(_text(path))
+        tree = YamlTree(text)
         if not isinstance(tree.data, Mapping):
             raise ConfigError([*tree.problems, _no_mapping(tree.data)])
         refuse_many_repeated_values(tree.data)
     except ConfigError as error:
+        raise ConfigError(replace(problem, file=file) for problem in error.problems) from None
+    return Document(data=tree.data, file=file, tree=tree, problems=tuple(tree.problems))
+
+
+def _read_file(path: Path) -> Document:
+    try:
+        text = _text(path)
+    except ConfigError as error:
         raise ConfigError(replace(problem, file=str(path)) for problem in error.problems) from None
-    return Document(data=tree.data, file=str(path), tree=tree, problems=tuple(tree.problems))
+    return document_of(text, str(path))
 
 
 def _no_mapping(data: object) -> Problem:

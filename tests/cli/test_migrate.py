@@ -125,6 +125,19 @@ def test_another_place_leaves_the_file_as_it_is(capsys: pytest.CaptureFixture[st
     assert sorted(path.name for path in Path().iterdir()) == ["c.yml", "new.yml", "same.yml"]
 
 
+def test_what_only_the_user_can_decide_is_told_and_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
+    """Which metric is meant is not guessed; everything else is mended, and the status is that of ``check``."""
+    section = "IntelligentEarlyStopping: {monitor_metric: val/lpips, min_epochs: 9999}"
+    text = f"train:\n  total_iter: 40000\n  training_automations:\n    {section}\n"
+    Path("c.yml").write_text(text + "val: {val_freq: 1000, metrics: {psnr: {}, ssim: {}}}\n")
+    assert main(["migrate", "c.yml", "--output", "new.yml"]) == 1
+    assert Path("new.yml").read_text().count("min_epochs: 0}") == 1
+    told = [line for line in capsys.readouterr().err.splitlines() if "by hand" in line]
+    assert len(told) == 1
+    assert told[0].startswith("new.yml:4: left to be mended by hand: it watches val/lpips")
+    assert main(["check", "new.yml"]) == 1
+
+
 def test_a_place_that_cannot_be_written_to_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     """Status 2 and a sentence."""
     Path("c.yml").write_bytes(PARAGON)

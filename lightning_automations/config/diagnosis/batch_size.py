@@ -38,15 +38,7 @@ def _old_style(facts: TrainingFacts) -> Iterator[Finding]:
 
 
 def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: BatchSizeSettings) -> Iterator[Finding]:
-    if settings.target_vram_usage + settings.safety_margin > 1:
-        yield finding_at(
-            facts,
-            joined(written.path, "safety_margin"),
-            found=f"target_vram_usage {settings.target_vram_usage:g} and safety_margin {settings.safety_margin:g} make "
-            "more than all memory together",
-            why="a target so near to all memory leaves no room for what varies from batch to batch",
-            mend="Lower target_vram_usage; the band of safety_margin lies below it.",
-        )
+    yield from _beyond_memory(facts, written, settings)
     yield from _owners(facts)
     yield from _bounds(facts, written, settings)
     yield from spent_early(
@@ -63,6 +55,24 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: BatchSize
             mend=f"Lower it, to {often} for instance.",
             value=often,
         )
+
+
+def _beyond_memory(facts: TrainingFacts, written: WrittenAutomation, settings: BatchSizeSettings) -> Iterator[Finding]:
+    target, margin = settings.target_vram_usage, settings.safety_margin
+    if target + margin <= 1:
+        return
+    name, other = "target_vram_usage", margin
+    if name not in written.written:
+        name, other = "safety_margin", target
+    value = round(1 - other, 6)
+    yield finding_at(
+        facts,
+        joined(written.path, name),
+        found=f"target_vram_usage {target:g} and safety_margin {margin:g} make more than all memory together",
+        why="a target so near to all memory leaves no room for what varies from batch to batch",
+        mend=f"Lower {name} to {value:g} at least; the band of safety_margin lies below the target.",
+        value=value,
+    )
 
 
 def _owners(facts: TrainingFacts) -> Iterator[Finding]:

@@ -113,10 +113,13 @@ class Diagnosis:
     file: str | None
     subjects: tuple[Subject, ...]
 
+    def to_mend(self) -> tuple[Finding, ...]:
+        """What is to be mended, notes left out."""
+        return tuple(finding for subject in self.subjects for finding in subject.findings if not finding.note)
+
     def changes(self) -> tuple[Change, ...]:
-        """The values that mend what is to be mended, notes left out."""
-        findings = [finding for subject in self.subjects for finding in subject.findings if not finding.note]
-        return tuple(finding.change for finding in findings if finding.change is not None)
+        """The values that mend what is to be mended."""
+        return tuple(finding.change for finding in self.to_mend() if finding.change is not None)
 
     def is_sound(self, *, strict: bool = False) -> bool:
         """Whether there is nothing to mend.
@@ -124,4 +127,4 @@ class Diagnosis:
         Args:
             strict: Whether what is worth knowing only counts, too.
         """
-        return not any(strict or not finding.note for subject in self.subjects for finding in subject.findings)
+        return not self.to_mend() and not (strict and any(subject.findings for subject in self.subjects))

@@ -75,9 +75,15 @@ def test_traps_of_the_learning_rate(wrong: str, mended: str, path: str, words: s
     [
         (
             "{target_vram_usage: 0.97, safety_margin: 0.05}",
-            "{target_vram_usage: 0.9, safety_margin: 0.05}",
-            "safety_margin",
+            "{target_vram_usage: 0.95, safety_margin: 0.05}",
+            "target_vram_usage",
             "more than all memory",
+        ),
+        (
+            "{safety_margin: 0.2}",
+            "{safety_margin: 0.15}",
+            "safety_margin",
+            "Lower safety_margin to 0.15",
         ),
         ("{max_batch_size: 8}", "{max_batch_size: 16}", "max_batch_size", "batch_size_per_gpu is 16"),
         ("{min_batch_size: 32}", "{min_batch_size: 16}", "min_batch_size", "batch_size_per_gpu is 16"),
@@ -155,7 +161,7 @@ def _is_trap(name: str, wrong: str, mended: str, path: str, words: str, folder: 
     (finding,) = findings(diagnosed(_file(f"{name} {wrong}", rest=rest), folder), name)
     assert finding.path == f"train.training_automations.{name}.{path}"
     assert finding.line == 5
-    assert words in f"{finding.found}. {finding.why}."
+    assert words in f"{finding.found}. {finding.why}. {finding.mend}"
     assert not finding.note
     assert findings(diagnosed(_file(f"{name} {mended}", rest=rest), folder), name) == []
     if finding.change is not None:
