@@ -9,7 +9,8 @@ from omegaconf import OmegaConf
 
 from benchmarks.methods.ours import CONFIGURATIONS
 from benchmarks.stopping.curve import Validation
-from lightning_automations.core.early_stopping import EarlyStoppingBrain, EarlyStoppingSettings
+from lightning_automations.core.early_stopping import EarlyStoppingBrain
+from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
 from lightning_automations.core.settings import RunLength
 
 __all__ = ["WATCHED", "block", "our_rule"]
@@ -53,6 +54,7 @@ def our_rule(written: dict[str, Any], run: RunLength) -> Callable[[Validation], 
             higher_is_better=False,
             train_loss=now.training_loss,
             rate=now.rate,
+            horizon_steps=run.steps,
         )
         return adjustment is not None
 

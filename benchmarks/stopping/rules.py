@@ -12,7 +12,7 @@ from benchmarks.stopping.ours import block, our_rule
 from benchmarks.stopping.published import AdaptivePatience, GeneralizationLoss, ProgressQuotient, SuccessiveRises
 from lightning_automations.core.settings import RunLength
 
-__all__ = ["RULES", "STEPS_ALONE", "Rule", "stop_of"]
+__all__ = ["RULES", "Rule", "stop_of"]
 
 Stops = Callable[[Validation], bool]
 
@@ -40,16 +40,14 @@ class Rule:
         return self.package is None or find_spec(self.package) is not None
 
 
-def stop_of(rule: Rule, curve: Curve, *, plan: RunLength | None = None) -> int | None:
+def stop_of(rule: Rule, curve: Curve) -> int | None:
     """Index of the validation after which the rule stops the run, or None.
 
     Args:
-        rule: A fresh one is started.
+        rule: A fresh one is started, and told the length of the run.
         curve: The run.
-        plan: What the rule is told about the run's length; None: its steps and its epochs, as of a run whose user
-            has set ``max_epochs``.
     """
-    stops = rule.start(plan or RunLength(steps=curve.budget, epochs=curve.epochs))
+    stops = rule.start(RunLength(steps=curve.budget, epochs=curve.epochs))
     return next((index for index, now in enumerate(curve.validations()) if stops(now)), None)
 
 
@@ -85,6 +83,3 @@ RULES: tuple[Rule, ...] = (
     _ours("defaults", "benchmarks/configurations/defaults.yml"),
     _ours("seed's block", "example_configs/seed_recommendation.yml"),
 )
-
-STEPS_ALONE = next(rule for rule in RULES if rule.name == "ours, defaults")
-"""The rule that decides otherwise where only ``max_steps`` is set: its ``min_epochs`` is then not shortened."""

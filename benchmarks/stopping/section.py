@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import median, quantiles
+from statistics import mean, median, quantiles
 from typing import Any
 
 from benchmarks.report.text import named, percent, share_text, table
@@ -12,8 +12,7 @@ from benchmarks.stopping.checks import check
 from benchmarks.stopping.curve import Curve
 from benchmarks.stopping.jobs import VALIDATIONS, Regime
 from benchmarks.stopping.replay import WORSE, Replay, curves_of, replayed
-from benchmarks.stopping.rules import RULES, STEPS_ALONE, Rule, stop_of
-from lightning_automations.core.settings import RunLength
+from benchmarks.stopping.rules import RULES, Rule
 
 __all__ = ["section"]
 
@@ -53,7 +52,7 @@ def section(recorded: Mapping[str, Any], rules: Sequence[Rule] = RULES) -> str:
             parts += [f"### {title}", _table(of_regime)]
     if held_out:
         parts += ["### The held-out task", *_held_out(held_out)]
-    parts += [*_notes(curves, rules), "### Rules", _rules(rules), "### Jobs", _jobs(curves)]
+    parts += [*_notes(rules), "### Rules", _rules(rules), "### Jobs", _jobs(curves)]
     return "\n\n".join(parts)
 
 
@@ -103,7 +102,9 @@ def _table(replays: Sequence[Replay]) -> str:
             named(rule),
             f"{sum(one.stopped for one in found)}/{len(found)}",
             _spread([one.saved for one in found]),
+            percent(mean(one.saved for one in found)),
             _tails([one.slack for one in found]),
+            percent(round(mean(one.slack for one in found), 4) + 0.0, digits=2),
             share_text(_share(one.is_worse for one in found)),
             share_text(_share(one.succeeded for one in found)),
             _tails([one.slack_at_stop for one in found]),
@@ -111,8 +112,8 @@ def _table(replays: Sequence[Replay]) -> str:
         for rule, found in _by_rule(replays).items()
     ]
     head = (
-        "rule", "stopped", "budget saved, %", "slack, %", f"over {percent(WORSE)} % worse", "within the margin",
-        "slack at the stop, %",
+        "rule", "stopped", "budget saved, %", "mean", "slack, %", "mean", f"over {percent(WORSE)} % worse",
+        "within the margin", "slack at the stop, %",
     )  # fmt: skip
     return table(head, rows)
 
@@ -162,17 +163,10 @@ def _share(hits: Iterable[bool]) -> Share:
 # Notes and lists ------------------------------------------------------------------------------------------------------
 
 
-def _notes(curves: Sequence[Curve], rules: Sequence[Rule]) -> Iterable[str]:
+def _notes(rules: Sequence[Rule]) -> Iterable[str]:
     absent = [rule.name for rule in rules if not rule.is_installed]
     if absent:
         yield f"Not installed, and therefore not replayed: {', '.join(absent)}."
-    if STEPS_ALONE in rules:
-        stops = [stop_of(STEPS_ALONE, curve, plan=RunLength(steps=curve.budget)) for curve in curves]
-        yield (
-            f"Under a trainer that is given `max_steps` and no `max_epochs` the number of epochs is not known, "
-            f"`min_epochs` keeps its default of 1000, and `{STEPS_ALONE.name}` stops "
-            f"{sum(stop is not None for stop in stops)} of the {len(curves)} runs."
-        )
 
 
 def _rules(rules: Sequence[Rule]) -> str:

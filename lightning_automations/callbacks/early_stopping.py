@@ -15,7 +15,8 @@ from lightning_automations.callbacks.namespaces import EARLY_STOPPING_BASES
 from lightning_automations.callbacks.ranks import Across, agreed
 from lightning_automations.callbacks.restore_best import RestoresBest
 from lightning_automations.core.decision import Adjustment
-from lightning_automations.core.early_stopping import EarlyStoppingBrain, EarlyStoppingSettings
+from lightning_automations.core.early_stopping import EarlyStoppingBrain
+from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
 from lightning_automations.core.events import Event, EventKind
 from lightning_automations.probes.running_mean import RunningMean
 
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ignore[misc]
-    """Stops a training when its metric says that it is over: on a plateau, overfitting, divergence, a value reached.
+    """Stops a training that is over: plateau, overfitting, convergence, divergence, a value reached.
 
     It is Lightning's ``EarlyStopping`` to everyone who looks for one (``trainer.early_stopping_callback``), with counts
     in optimizer steps, gates that hold, and the best weights put back on request.
@@ -34,8 +35,9 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
     each value once. Values before ``warmup_iterations`` are not judged. Before ``min_epochs``, ``min_iterations`` and
     the trainer's own ``min_epochs`` and ``min_steps`` are all reached, ``trainer.should_stop`` is left alone whatever
     the metric does, and the verdict is formed anew afterwards. Patience starts anew when the learning rate is lowered,
-    by a schedule with steps or by another automation, and when batch size or loss weights change. After a rollback the
-    values judged since the snapshot are forgotten.
+    by a schedule with steps or by another automation, and when batch size or loss weights change; it stands still while
+    the learning-rate automation tries rates or brings them down. After a rollback the values judged since the snapshot
+    are forgotten.
 
     Ranks that logged different values agree on their mean. Lightning stops at the first NaN, this at two in a row.
 
@@ -58,7 +60,7 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
         wait_count: Judgements since the last improvement that counts.
         patience, min_delta: ``patience`` (in steps) and ``min_improvement`` of the settings.
         stopped_epoch, stopping_reason, stopping_reason_message: When and why training was stopped, as Lightning has
-            them; overfitting counts as patience exhausted in Lightning's list of reasons.
+            them; overfitting and convergence count as patience exhausted in Lightning's list of reasons.
 
     Raises:
         ConfigError: If a setting is wrong; after the first validation, if a metric that was named is not logged; at the
@@ -73,11 +75,8 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
     settings_class = EarlyStoppingSettings
     metrics_name = "early_stopping"
     across: ClassVar[Mapping[str, Across]] = {
-        "present": Across.MAX,
-        "metric": Across.MEAN,
-        "non_finite": Across.MAX,
-        "train_loss": Across.MEAN,
-    }
+        "present": Across.MAX, "metric": Across.MEAN, "non_finite": Across.MAX, "train_loss": Across.MEAN,
+    }  # fmt: skip
 
     settings: EarlyStoppingSettings
     effective_settings: EarlyStoppingSettings
@@ -175,7 +174,7 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
 
     @property
     def judges(self) -> bool:
-        """Whether values are judged, by all criteria or by the plain rule alone."""
+        """Whether values are judged, by all criteria or by patience alone."""
         return self._awake and (self.active or self._plain) and self.metric.wanted
 
     def _judge(self, trainer: Trainer, pl_module: LightningModule, *, at_epoch_end: bool) -> None:
@@ -217,8 +216,7 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
                 log.info("%s: new best %s %.6g at step %d", self.name, self.metric.name, metric, trainer.global_step)
             self.keep_weights_if_best(trainer, pl_module, metric, higher_is_better=direction == "max")
         self._show_history()
-        limit = self.effective_settings.max_adjustments
-        # At a budget of 0 the plain rule alone gets here.
+        limit = self.effective_settings.max_adjustments  # at 0 the plain rule alone gets here
         if adjustment is not None and (limit is None or self._stops < max(limit, 1)):
             self._end_training(trainer, adjustment)
 
@@ -235,6 +233,8 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
             rate=next((rates[0] for rates in self.session.rate.effective if rates), None),
             # Lightning keeps should_stop until its own minima are reached, and then ends a run that may be improving.
             may_stop=step >= (trainer.min_steps or 0) and epochs_done >= (trainer.min_epochs or 0),
+            clock_stands=any(item.tries_rates for item in self.session.automations),
+            horizon_steps=self._planned_steps,
         )
 
     def _end_training(self, trainer: Trainer, adjustment: Adjustment) -> None:
@@ -282,15 +282,14 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
 
     def summary(self) -> str:
         history = self.brain.history
-        parts = ["nothing was judged" if history.best is None else self._best_in_words()]
+        parts = ["nothing was judged"]
+        if history.best is not None:
+            parts = [f"best {self.metric.name} {history.best:.6g} at step {history.best_step}"]
         if self._stop is not None:
             parts.insert(0, self._stop_in_words(self._stop))
         if self.weights_put_back:
             parts.append(f"weights of step {self.best_weights.step} put back")
         return "; ".join(parts)
-
-    def _best_in_words(self) -> str:
-        return f"best {self.metric.name} {self.brain.history.best:.6g} at step {self.brain.history.best_step}"
 
     def _stop_in_words(self, stop: Adjustment) -> str:
         text = f"stopped at step {stop.step} ({stop.reason})"

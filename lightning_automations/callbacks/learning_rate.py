@@ -180,6 +180,10 @@ class IntelligentLearningRateScheduler(FollowsFallback):
         self.adjust(trainer, adjustment, lambda: self._apply(trainer, adjustment))
         return True
 
+    @property
+    def tries_rates(self) -> bool:
+        return self.active and not self.settings.dry_run and self.brain.state.phase in ("trial", "annealing")
+
     def free_memory(self) -> None:
         self._readings.read_alignment(wanted=False)
         self._points = RollbackPoints("none")

@@ -11,7 +11,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
 from lightning_automations.core.decision import Adjustment, Reason, describe
-from lightning_automations.core.early_stopping import EarlyStoppingSettings
+from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
 from lightning_automations.core.stopping_history import History
 
 __all__ = ["reset_attributes", "show_history", "show_stop"]
@@ -19,6 +19,7 @@ __all__ = ["reset_attributes", "show_history", "show_stop"]
 _REASONS = {
     Reason.PLATEAU: "PATIENCE_EXHAUSTED",
     Reason.OVERFITTING: "PATIENCE_EXHAUSTED",
+    Reason.CONVERGENCE: "PATIENCE_EXHAUSTED",
     Reason.NON_FINITE: "NON_FINITE_METRIC",
     Reason.THRESHOLD_REACHED: "STOPPING_THRESHOLD",
     Reason.THRESHOLD_CROSSED: "DIVERGENCE_THRESHOLD",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from lightning.pytorch import Trainer
 
 from lightning_automations.callbacks.metrics import direction_of, fresh_value, logged_names, not_logged
-from lightning_automations.core.early_stopping import EarlyStoppingSettings
+from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
 from lightning_automations.core.errors import ConfigError
 from lightning_automations.core.metric_names import is_of_validation, is_validation_loss
 from lightning_automations.lightning_internals import names_logged_in_training, names_logged_now

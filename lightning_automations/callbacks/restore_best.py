@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from lightning_automations.callbacks.base import AutomationCallback
 from lightning_automations.callbacks.best_weights import BestWeights, averages_weights, size_in_megabytes
-from lightning_automations.core.early_stopping import EarlyStoppingSettings
+from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
 
 __all__ = ["RestoresBest"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -72,9 +73,13 @@ def automations_of(trainer: Trainer) -> tuple[AutomationCallback, ...]:
 
 def run_length(trainer: Trainer) -> RunLength:
     """The length of the fit as far as it is known; asking may load the training data, as Lightning's own users do."""
-    steps = trainer.estimated_stepping_batches
-    epochs = trainer.max_epochs
-    return RunLength(
-        steps=int(steps) if steps != float("inf") else None,
-        epochs=epochs if epochs is not None and epochs > 0 else None,
-    )
+    estimated = trainer.estimated_stepping_batches
+    # -1 stands for data without a length
+    steps = int(estimated) if 0 <= estimated < float("inf") else None
+    epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs > 0 else None
+    steps_per_epoch = trainer.num_training_batches / trainer.accumulate_grad_batches
+    if steps is not None and 0 < steps_per_epoch < float("inf"):
+        # max_steps may end the run before max_epochs does, or instead of it
+        in_steps = math.ceil(steps / math.ceil(steps_per_epoch))
+        epochs = in_steps if epochs is None else min(epochs, in_steps)
+    return RunLength(steps=steps, epochs=epochs)

@@ -77,6 +77,11 @@ class AutomationSurface:
         """Another automation holds the run for lost: put it back to a good state, and return whether that was done."""
         return False
 
+    @property
+    def tries_rates(self) -> bool:
+        """Whether the learning rate is being tried or brought down, so that a metric that stands still says nothing."""
+        return False
+
     def end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Training is over, or was interrupted; put back what was put in place."""
 

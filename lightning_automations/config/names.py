@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lightning_automations.core.batch_size import BatchSizeSettings
-from lightning_automations.core.early_stopping import EarlyStoppingSettings
+from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
 from lightning_automations.core.gradient_clipping_settings import GradientClippingSettings
 from lightning_automations.core.learning_rate_settings import LearningRateSettings
 from lightning_automations.core.settings import AutomationSettings

@@ -30,6 +30,7 @@ class Reason(str, Enum):
     MEMORY_ABOVE_TARGET = "memory_above_target"
     MEMORY_BELOW_TARGET = "memory_below_target"
     OVERFITTING = "overfitting"
+    CONVERGENCE = "convergence"
     THRESHOLD_REACHED = "threshold_reached"
     THRESHOLD_CROSSED = "threshold_crossed"
 
@@ -53,6 +54,7 @@ _EXPLANATIONS = {
     Reason.MEMORY_ABOVE_TARGET: "memory use is above the target",
     Reason.MEMORY_BELOW_TARGET: "memory use is below the target band",
     Reason.OVERFITTING: "the validation metric gets worse while the training loss still falls",
+    Reason.CONVERGENCE: "what the rest of the run can still gain is too little to matter",
     Reason.THRESHOLD_REACHED: "the metric reached the stopping threshold",
     Reason.THRESHOLD_CROSSED: "the metric crossed the divergence threshold",
 }

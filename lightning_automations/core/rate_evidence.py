@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from lightning_automations.core.statistics import finite, mean, median_absolute_deviation
+from lightning_automations.core.statistics import finite, line_through, mean, median_absolute_deviation
 
 __all__ = ["Alignment", "alignment_of", "end_level_of", "error_of_end_level", "slope_of", "usual_noise_of"]
 
@@ -50,11 +50,7 @@ def slope_of(losses: Sequence[float]) -> float:
     count = len(losses)
     if count < 3:
         return 0.0
-    middle, centre = (count - 1) / 2, mean(losses)
-    spread = math.fsum((index - middle) ** 2 for index in range(count))
-    slope = math.fsum((index - middle) * (loss - centre) for index, loss in enumerate(losses)) / spread
-    rest = math.fsum((loss - centre - slope * (index - middle)) ** 2 for index, loss in enumerate(losses))
-    error = math.sqrt(rest / (count - 2) / spread)
+    slope, error = line_through(losses, range(count))
     if error > 0:
         return slope / error
     return math.copysign(math.inf, slope) if slope else 0.0

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-__all__ = ["finite", "mean", "median_absolute_deviation", "pushed", "quantile"]
+__all__ = ["finite", "line_through", "mean", "median_absolute_deviation", "pushed", "quantile"]
 
 # For normally distributed values 1.4826 x the median absolute deviation is the standard deviation.
 _NORMAL_CONSISTENCY = 1.4826
@@ -25,6 +25,21 @@ def finite(values: Sequence[float]) -> list[float]:
 def mean(values: Sequence[float]) -> float:
     """The mean; NaN of nothing."""
     return math.fsum(values) / len(values) if values else math.nan
+
+
+def line_through(values: Sequence[float], places: Sequence[float]) -> tuple[float, float]:
+    """Slope of the least-squares line through the values, and its standard error.
+
+    Args:
+        values: Three or more.
+        places: Where they stand, not all the same.
+    """
+    middle, centre = mean(places), mean(values)
+    spread = math.fsum((place - middle) ** 2 for place in places)
+    pairs = list(zip(places, values, strict=True))
+    slope = math.fsum((place - middle) * (value - centre) for place, value in pairs) / spread
+    rest = math.fsum((value - centre - slope * (place - middle)) ** 2 for place, value in pairs)
+    return slope, math.sqrt(rest / (len(values) - 2) / spread)
 
 
 def median_absolute_deviation(values: Sequence[float]) -> float:

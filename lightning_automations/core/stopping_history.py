@@ -6,14 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lightning_automations.core.statistics import mean
+__all__ = ["History", "Judgement"]
 
-__all__ = ["STRIPS_COMPARED", "STRIP_LENGTH", "History", "Judgement"]
-
-STRIP_LENGTH = 5
-"""Judgements in one strip, Prechelt's choice (Early stopping, but when? 1998)."""
-STRIPS_COMPARED = 4
-"""Three rises need four strips. UP_3 and above trade quality against time best in Prechelt's 1,296 runs."""
 PLANNED_DROP = 0.9
 """A flat rate that falls below this share of itself was dropped by its schedule."""
 BESTS_KEPT = 32
@@ -29,12 +23,14 @@ class Judgement:
         metric: The value; NaN or infinite where the metric is.
         higher_is_better: Direction of the metric.
         train_loss: Mean training loss since the last judgement; infinite where it is not known.
+        steps_left: Optimizer steps until the end of the run; None: not known.
     """
 
     step: int
     metric: float
     higher_is_better: bool
     train_loss: float
+    steps_left: int | None = None
 
     def gain_over(self, value: float) -> float:
         """How much better the metric is than a value, in the metric's unit; negative where it is worse."""
@@ -51,10 +47,6 @@ class History:
         wait_from: Step at which the wait last started anew; None before the first judgement.
         wait_count: Judgements since the last accepted best, or since the wait started anew.
         non_finite_in_a_row: How many of the newest metrics were NaN or infinite.
-        strip: Metrics of the strip that is being filled.
-        strip_losses: Training losses of the same strip.
-        strips: Means of the metric over the last strips that are complete, newest last.
-        losses: Means of the training loss over the same strips.
         rate: Learning rate at the last judgement.
         rate_was_flat: Whether it was the same at the judgement before.
         dropped_since_best: Whether the wait started anew at a drop of the rate that has brought nothing yet.
@@ -65,10 +57,6 @@ class History:
     wait_from: int | None = None
     wait_count: int = 0
     non_finite_in_a_row: int = 0
-    strip: tuple[float, ...] = ()
-    strip_losses: tuple[float, ...] = ()
-    strips: tuple[float, ...] = ()
-    losses: tuple[float, ...] = ()
     rate: float | None = None
     rate_was_flat: bool = False
     dropped_since_best: bool = False
@@ -82,6 +70,11 @@ class History:
     def best_step(self) -> int | None:
         """The step of the best value."""
         return int(self.peaks[-1][0]) if self.peaks else None
+
+    @property
+    def accepted_step(self) -> int:
+        """The step of the last best whose improvement counted; 0 before the first."""
+        return int(self.accepted[-1][0]) if self.accepted else 0
 
     def waited(self, step: int) -> int:
         """Steps since the last accepted best, or since the wait started anew."""
@@ -111,22 +104,26 @@ class History:
         if not self.accepted or counts(now, self.accepted[-1][1]):
             self.accepted = (*self.accepted, record)[-BESTS_KEPT:]
             self.wait_count, self.dropped_since_best = 0, False
-        self._fill_strip(now)
 
-    def take_in_rate(self, rate: float, *, step: int) -> None:
-        """Note the learning rate, and start the wait anew where it was flat and fell, once until the next best."""
-        if self.rate is None:
-            self.rate = rate
-            return
-        if self.rate_was_flat and rate < PLANNED_DROP * self.rate and not self.dropped_since_best:
+    def take_in_rate(self, rate: float, *, step: int) -> bool:
+        """Note the learning rate, and start the wait anew where it was flat and fell, once until the next best.
+
+        Returns:
+            Whether it started anew.
+        """
+        before, self.rate = self.rate, rate
+        if before is None:
+            return False
+        drops = self.rate_was_flat and rate < PLANNED_DROP * before and not self.dropped_since_best
+        self.rate_was_flat = math.isclose(rate, before, rel_tol=1e-6)
+        if drops:
             self.restart_wait(step)
             self.dropped_since_best = True
-        self.rate, self.rate_was_flat = rate, math.isclose(rate, self.rate, rel_tol=1e-6)
+        return drops
 
     def restart_wait(self, step: int) -> None:
-        """Start patience and strips anew from this step."""
+        """Start patience anew from this step."""
         self.wait_from, self.wait_count = step, 0
-        self.strip = self.strip_losses = self.strips = self.losses = ()
 
     def forget_after(self, snapshot_step: int, *, step: int) -> None:
         """Forget what was judged after ``snapshot_step`` and start anew from this step."""
@@ -134,14 +131,6 @@ class History:
         self.non_finite_in_a_row = 0
         self.accepted = tuple(best for best in self.accepted if best[0] <= snapshot_step)
         self.peaks = tuple(best for best in self.peaks if best[0] <= snapshot_step)
-
-    def _fill_strip(self, now: Judgement) -> None:
-        self.strip = (*self.strip, now.metric)
-        self.strip_losses = (*self.strip_losses, now.train_loss)
-        if len(self.strip) == STRIP_LENGTH:
-            self.strips = (*self.strips, mean(self.strip))[-STRIPS_COMPARED:]
-            self.losses = (*self.losses, mean(self.strip_losses))[-STRIPS_COMPARED:]
-            self.strip, self.strip_losses = (), ()
 
     def _since(self, bests: tuple[tuple[float, ...], ...], step: int) -> int:
         starts = [start for start in (self.wait_from, int(bests[-1][0]) if bests else None) if start is not None]

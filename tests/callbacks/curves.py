@@ -26,10 +26,12 @@ def fit(module: pl.LightningModule, *callbacks: Any, checkpoint: str | None = No
 
 
 def stopper(**settings: Any) -> IntelligentEarlyStopping:
-    """A stopper of the metric ``val/loss`` without gates; its patience is three epochs of 16 steps."""
-    return IntelligentEarlyStopping(
-        **{"monitor_metric": "val/loss", "patience": 3 * STEPS_PER_EPOCH, **OPEN, **settings}
-    )
+    """A stopper of the metric ``val/loss`` without gates; its patience is three epochs of 16 steps.
+
+    It does not project: the scripted metrics have no noise, and a dozen of them would be enough to be sure.
+    """
+    usual = {"monitor_metric": "val/loss", "patience": 3 * STEPS_PER_EPOCH, "convergence_threshold": 0.0}
+    return IntelligentEarlyStopping(**{**usual, **OPEN, **settings})
 
 
 def lightning_reason(name: str, *, before: Any, package: Any = pl) -> Any:

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from lightning_automations.config.loading import load_settings
 from lightning_automations.config.names import AUTOMATIONS
-from lightning_automations.core.early_stopping import EarlyStoppingSettings
+from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
 from lightning_automations.core.errors import ConfigError, Problem
 
 SECTION = "training_automations"
@@ -365,7 +365,7 @@ training_automations:
         "  c.yml:3: training_automations.IntelligentEarlyStopping.mode: expected one of 'auto', 'min', 'max', got "
         "'maxx' (str). Did you mean 'max'?\n"
         "  c.yml:3: training_automations.IntelligentEarlyStopping.criteria.1: expected one of 'plateau', "
-        "'overfitting', 'non_finite', 'threshold', got 'overfiting' (str). Did you mean 'overfitting'?"
+        "'overfitting', 'convergence', 'non_finite', 'threshold', got 'overfiting' (str). Did you mean 'overfitting'?"
     )
 
 

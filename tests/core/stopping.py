@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from lightning_automations.core.decision import Adjustment
-from lightning_automations.core.early_stopping import EarlyStoppingBrain, EarlyStoppingSettings
+from lightning_automations.core.early_stopping import EarlyStoppingBrain
+from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
 
 INTERVAL = 10
 OPEN = {"min_epochs": 0, "min_iterations": 0, "warmup_iterations": 0}

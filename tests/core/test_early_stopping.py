@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from lightning_automations.core.decision import Adjustment, Reason
 from lightning_automations.core.early_stopping import EarlyStoppingBrain
-from tests.core.stopping import FALLING, INTERVAL, first_stop, judge, settings
+from tests.core.stopping import FALLING, INTERVAL, first_stop, settings
 
 
 @pytest.mark.parametrize(
@@ -115,54 +115,6 @@ def test_evidence_is_json() -> None:
     stop = first_stop(EarlyStoppingBrain(settings()), [math.nan, math.nan])
     assert stop is not None
     assert stop[1].evidence == {"in_a_row": 2}
-
-
-RISING = [1.0, 0.8, 0.6, 0.5, 0.5, *[0.6] * 5, *[0.7] * 5, *[0.8] * 10]
-
-
-def overfitting_stop(curve: Sequence[float], losses: Sequence[float | None], **more: Any) -> int | None:
-    """Index of the first stop with overfitting as the only criterion."""
-    brain = EarlyStoppingBrain(settings(criteria=["overfitting"]))
-    for index, (metric, loss) in enumerate(zip(curve, losses, strict=True)):
-        adjustment = judge(brain, index, metric, train_loss=loss, **more)
-        if adjustment is not None:
-            assert adjustment.reason is Reason.OVERFITTING
-            return index
-    return None
-
-
-def falling_loss(count: int) -> list[float]:
-    """A training loss that falls all the time."""
-    return [1.0 / (index + 1) for index in range(count)]
-
-
-def test_three_rising_strips_under_a_falling_training_loss_are_overfitting() -> None:
-    """First strip mean 0.68, then 0.6 (better), 0.7, 0.8 twice as bad: only the third rise in a row stops."""
-    curve = [*[0.5] * 5, *[0.6] * 5, *[0.7] * 5, *[0.8] * 5]
-    assert overfitting_stop(curve, falling_loss(20)) == 19
-    mirrored = [-value for value in curve]
-    assert overfitting_stop(mirrored, falling_loss(20), higher_is_better=True) == 19
-
-
-@pytest.mark.parametrize(
-    ("curve", "losses"),
-    [
-        pytest.param(RISING, falling_loss(25), id="two rises and a strip that stays"),
-        pytest.param([*[0.5] * 5, *[0.6] * 5, *[0.7] * 5, *[0.8] * 5], [1.0] * 20, id="training loss does not fall"),
-        pytest.param([*[0.5] * 5, *[0.6] * 5, *[0.7] * 5, *[0.8] * 5], [None] * 20, id="training loss not known"),
-        pytest.param(
-            [*[0.5] * 5, *[0.6] * 5, *[0.7] * 5, *[0.8] * 5],
-            [math.nan] * 5 + falling_loss(15),
-            id="training loss not finite",
-        ),
-        pytest.param(
-            [*[0.5] * 5, *[0.6] * 5, *[0.7] * 5, *[1.0] * 4, 0.1], falling_loss(20), id="a new best in the last strip"
-        ),
-    ],
-)
-def test_anything_less_is_not_overfitting(curve: list[float], losses: list[float | None]) -> None:
-    """Three rises in a row, a known and falling training loss, and no improvement meanwhile are all needed."""
-    assert overfitting_stop(curve, losses) is None
 
 
 def random_curve(source: random.Random) -> list[float]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lightning_automations.core.early_stopping import EarlyStoppingSettings
+from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
 from lightning_automations.core.errors import ConfigError
 from lightning_automations.core.settings import RunLength
 
@@ -19,8 +19,8 @@ def test_criteria_are_named_or_all() -> None:
     with pytest.raises(ConfigError) as caught:
         EarlyStoppingSettings(criteria=["plateaus"])
     assert str(caught.value) == (
-        "IntelligentEarlyStopping.criteria.0: expected one of 'plateau', 'overfitting', 'non_finite', 'threshold',"
-        " got 'plateaus' (str). Did you mean 'plateau'?"
+        "IntelligentEarlyStopping.criteria.0: expected one of 'plateau', 'overfitting', 'convergence', 'non_finite',"
+        " 'threshold', got 'plateaus' (str). Did you mean 'plateau'?"
     )
 
 
@@ -42,8 +42,8 @@ def test_defaults_are_shortened_to_the_run_and_what_is_written_holds() -> None:
     """The shares that the documentation of the settings states."""
     run = RunLength(steps=1000, epochs=20)
     short = EarlyStoppingSettings(min_iterations=700).fitted(run, written={"min_iterations"})
-    assert (short.patience, short.max_no_improvement, short.min_iterations) == (200, 200, 700)
-    assert (short.warmup_iterations, short.min_epochs) == (50, 6)
+    assert (short.patience, short.max_no_improvement, short.min_iterations) == (300, 300, 700)
+    assert (short.warmup_iterations, short.min_epochs) == (50, 2)
 
 
 def test_a_default_never_cuts_a_written_patience_short() -> None:
@@ -52,6 +52,21 @@ def test_a_default_never_cuts_a_written_patience_short() -> None:
     assert EarlyStoppingSettings(patience=5000).fitted(run, written={"patience"}).max_no_improvement == 5000
     both = EarlyStoppingSettings(patience=5000, max_no_improvement=50)
     assert both.fitted(run, written={"patience", "max_no_improvement"}).max_no_improvement == 50
+
+
+@pytest.mark.parametrize(
+    ("given", "growth"),
+    [
+        ({}, 0.3),
+        ({"patience": 500}, 0.0),
+        ({"patience_growth": 0.1}, 0.1),
+        ({"patience": 9, "patience_growth": 0.5}, 0.5),
+    ],
+)
+def test_a_patience_that_is_written_does_not_grow_by_itself(given: dict[str, Any], growth: float) -> None:
+    """What is written holds; the default grows."""
+    fitted = EarlyStoppingSettings(**given).fitted(RunLength(steps=10_000), written=set(given))
+    assert fitted.patience_growth == growth
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from lightning_automations.config.analysis.patience import (
 from lightning_automations.config.diagnosis.automation import finding_at, run_length
 from lightning_automations.config.diagnosis.finding import Finding, Status
 from lightning_automations.config.yaml_tree import joined
-from lightning_automations.core.early_stopping import EarlyStoppingSettings
+from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
 
 __all__ = ["plateau_out_of_reach", "settings_in_the_way", "several_validations"]
 

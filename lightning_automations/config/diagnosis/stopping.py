@@ -14,7 +14,7 @@ from lightning_automations.config.diagnosis.plateau import (
     several_validations,
 )
 from lightning_automations.config.yaml_tree import joined
-from lightning_automations.core.early_stopping import EarlyStoppingSettings
+from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
 
 __all__ = ["stopping_subject"]
 

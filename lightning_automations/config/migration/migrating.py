@@ -16,7 +16,7 @@ from lightning_automations.config.migration.recommendation import Numbers, recom
 from lightning_automations.config.migration.rendering import scalar, section_lines
 from lightning_automations.config.migration.result import changed, checked_text, refused
 from lightning_automations.config.names import SECTION
-from lightning_automations.core.early_stopping import EarlyStoppingSettings
+from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
 from lightning_automations.core.errors import ConfigError, Problem
 from lightning_automations.core.settings import AutomationSettings
 

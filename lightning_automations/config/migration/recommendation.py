@@ -13,7 +13,7 @@ from lightning_automations.config.analysis.patience import patience_of_validatio
 from lightning_automations.config.names import SETTINGS_CLASSES
 from lightning_automations.core.batch_size_settings import BatchSizeSettings
 from lightning_automations.core.checking import checked
-from lightning_automations.core.early_stopping import EarlyStoppingSettings
+from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
 from lightning_automations.core.gradient_clipping_settings import GradientClippingSettings
 from lightning_automations.core.settings import AutomationSettings, RunLength
 

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from lightning_automations.config.analysis.facts import FileKind, TrainingFacts, facts_of, read_facts
 from lightning_automations.config.document import read_document
-from lightning_automations.core.early_stopping import EarlyStoppingSettings
+from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
 from lightning_automations.core.errors import ConfigError
 from lightning_automations.core.gradient_clipping_settings import GradientClippingSettings
 

@@ -134,7 +134,7 @@ def test_a_clip_value_becomes_the_initial_threshold(clip: str, threshold: float,
         (40_000, 1000, 2000),  # the recommended one
         (40_000, 2000, 10_000),  # five validations: the recommended one would be over at the first
         (40_000, 10_000, 20_000),  # as many as leave room for others
-        (4000, 100, 800),
+        (4000, 100, 1200),
     ],
 )
 def test_a_patience_is_never_over_at_a_single_validation(steps: int, between: int, patience: int) -> None:
