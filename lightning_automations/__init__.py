@@ -1,4 +1,4 @@
-"""Lightning callbacks that adapt learning rate, batch size, gradient clipping and stopping while a run trains.
+"""Lightning callbacks that adapt learning rate, batch, clipping, stopping and loss weights while a run trains.
 
 The names below are loaded when they are first used, so that `import lightning_automations.core` loads neither torch
 nor Lightning.
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from lightning_automations.callbacks.early_stopping import IntelligentEarlyStopping
     from lightning_automations.callbacks.gradient_clipping import AdaptiveGradientClipping
     from lightning_automations.callbacks.learning_rate import IntelligentLearningRateScheduler
+    from lightning_automations.callbacks.loss_scheduling import DynamicLossScheduling
+    from lightning_automations.callbacks.weighted_losses import WeightedLosses
     from lightning_automations.cli.lightning_cli import AutomationsCLI
     from lightning_automations.core.decision import Adjustment
     from lightning_automations.core.errors import ConfigError
@@ -25,8 +27,10 @@ __all__ = [
     "AutomationsCLI",
     "ConfigError",
     "DynamicBatchSizeOptimizer",
+    "DynamicLossScheduling",
     "IntelligentEarlyStopping",
     "IntelligentLearningRateScheduler",
+    "WeightedLosses",
     "build_callbacks",
 ]
 
@@ -36,8 +40,10 @@ _HOMES = {
     "AutomationsCLI": "cli.lightning_cli",
     "ConfigError": "core.errors",
     "DynamicBatchSizeOptimizer": "callbacks.batch_size",
+    "DynamicLossScheduling": "callbacks.loss_scheduling",
     "IntelligentEarlyStopping": "callbacks.early_stopping",
     "IntelligentLearningRateScheduler": "callbacks.learning_rate",
+    "WeightedLosses": "callbacks.weighted_losses",
     "build_callbacks": "factory",
 }
 

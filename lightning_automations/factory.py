@@ -14,6 +14,7 @@ from lightning_automations.callbacks.early_stopping import IntelligentEarlyStopp
 from lightning_automations.callbacks.fallback_checks import problems_of_written_fallback
 from lightning_automations.callbacks.gradient_clipping import AdaptiveGradientClipping
 from lightning_automations.callbacks.learning_rate import IntelligentLearningRateScheduler
+from lightning_automations.callbacks.loss_scheduling import DynamicLossScheduling
 from lightning_automations.config.loading import Check, load_settings
 from lightning_automations.core.learning_rate_settings import LearningRateSettings
 from lightning_automations.core.settings import AutomationSettings
@@ -28,6 +29,7 @@ _CALLBACKS: Mapping[type[AutomationSettings], type[AutomationCallback]] = {
         DynamicBatchSizeOptimizer,
         AdaptiveGradientClipping,
         IntelligentEarlyStopping,
+        DynamicLossScheduling,
     )
 }
 
@@ -40,9 +42,9 @@ def build_callbacks(source: str | os.PathLike[str] | Mapping[Any, Any]) -> list[
 
     The section ``training_automations`` is looked for at the root and under ``train``; every other key is left alone.
     An automation is built when the section names it, in CamelCase or snake_case, and it is not disabled; an empty
-    value takes the defaults. A section that names none builds all four. ``enabled: false`` turns off one automation
-    or the whole section. ``journal`` and ``dry_run`` on the section hold for every automation that does not write its
-    own. Interpolations of OmegaConf are resolved against the whole configuration.
+    value takes the defaults. A section that names none builds all but ``DynamicLossScheduling``. ``enabled: false``
+    turns off one automation or the whole section. ``journal`` and ``dry_run`` on the section hold for every automation
+    that does not write its own. Interpolations of OmegaConf are resolved against the whole configuration.
 
     Args:
         source: The path of a YAML file, a mapping, or a ``DictConfig``.

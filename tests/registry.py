@@ -10,17 +10,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
 
 from lightning_automations import (
     AdaptiveGradientClipping,
     DynamicBatchSizeOptimizer,
+    DynamicLossScheduling,
     IntelligentEarlyStopping,
     IntelligentLearningRateScheduler,
+    WeightedLosses,
 )
 from lightning_automations.callbacks.base import AutomationCallback
 from tests.callbacks.helpers import Regression
 
-__all__ = ["ROWS", "Hungry", "Row"]
+__all__ = ["ROWS", "Hungry", "Row", "TwoTerms"]
 
 EPOCHS = 8
 STEPS_PER_EPOCH = 16
@@ -33,6 +36,17 @@ class Hungry(Regression):
         if len(batch[0]) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return super().training_step(batch, batch_idx)
+
+
+class TwoTerms(WeightedLosses, Regression):
+    """A squared and an absolute error, whose weights do not fit their sizes."""
+
+    loss_weights = {"squared": 1.0, "absolute": 0.2}  # noqa: RUF012 - as users write it
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        squared = super().training_step(batch, batch_idx)
+        inputs, targets = batch
+        return self.weighted(squared=squared, absolute=nn.functional.l1_loss(self.layer(inputs), targets))
 
 
 @dataclass(frozen=True)
@@ -65,4 +79,5 @@ ROWS = (
             "warmup_iterations": 0,
         },
     ),
+    Row(DynamicLossScheduling, {"baseline_iterations": 16, "adaptation_frequency": 8}, TwoTerms),
 )

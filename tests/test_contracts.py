@@ -26,7 +26,7 @@ from tests.callbacks.helpers import (
     val_loader,
     weights,
 )
-from tests.registry import EPOCHS, ROWS, STEPS_PER_EPOCH, Row
+from tests.registry import EPOCHS, ROWS, STEPS_PER_EPOCH, Hungry, Row
 from tests.requirements import validates_resumed_epoch
 
 every_automation = pytest.mark.parametrize("row", ROWS, ids=str)
@@ -137,8 +137,8 @@ def test_a_dry_run_journals_what_would_have_been_done(row: Row, tmp_path: Path) 
     """Every adjustment of a dry run is marked as not applied; an error that would have been survived is noted."""
     path = tmp_path / "journal.jsonl"
     automation = row.make(dry_run=True, journal=str(path))
-    if row.module is Regression:
-        fit(Regression(), automation)
+    if row.module is not Hungry:
+        fit(row.module(), automation)
     else:
         with pytest.raises(torch.OutOfMemoryError):
             fit(row.module(), automation)

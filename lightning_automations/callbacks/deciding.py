@@ -99,7 +99,7 @@ class DecidingAutomation(AutomationSurface):
             readings = self._guarded(trainer, self.read, trainer, pl_module) or {}
         if self._retired:
             return
-        common, failed = agreed(trainer, readings, self.across, failed=self._failure is not None)
+        common, failed = agreed(trainer, readings, self.across_ranks(), failed=self._failure is not None)
         if failed:
             self.retire(trainer, self._failure_message())
             return

@@ -60,6 +60,10 @@ class AutomationSurface:
         """This rank's readings for one decision, by the names in ``across``."""
         return {}
 
+    def across_ranks(self) -> Mapping[str, Across]:
+        """``across``, or what is known of it only in the run."""
+        return self.across
+
     def decide(self, trainer: Trainer, pl_module: LightningModule, readings: Mapping[str, float]) -> None:
         """Ask the brain and carry out what it says through ``adjust``. Runs on all ranks with the same readings."""
 

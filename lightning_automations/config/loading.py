@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from lightning_automations.config.document import Document, read_document
-from lightning_automations.config.names import AUTOMATIONS, NOT_IN_THIS_VERSION, SECTION, SETTINGS_CLASSES
+from lightning_automations.config.names import AUTOMATIONS, BUILT_UNNAMED, SECTION, SETTINGS_CLASSES
 from lightning_automations.config.section import Section, not_a_mapping, read_sections
 from lightning_automations.config.yaml_tree import joined
 from lightning_automations.core.checking import checked
@@ -93,7 +93,7 @@ def _automations(
         problems += _without_consequences(found, value, path, section)
         automations.append((automation, {**inherited, **written}))
     if not named:
-        automations = [(automation, dict(inherited)) for automation in SETTINGS_CLASSES]
+        automations = [(automation, dict(inherited)) for automation in BUILT_UNNAMED]
     if problems or not shared.get("enabled", True):
         return [], problems
     return [(automation, written) for automation, written in automations if written.get("enabled", True)], []
@@ -141,9 +141,6 @@ def _moved(problem: Problem, automation: str, path: str) -> Problem:
 
 
 def _unknown(name: str, path: str) -> Problem:
-    if name in NOT_IN_THIS_VERSION:
-        got, hint = f"{name!r}, which is not in this version", "Remove it from this section."
-        return Problem(path=path, expected="an automation", got=got, hint=hint)
     known = [*AUTOMATIONS, *_SECTION_SETTINGS]
     names = ", ".join([*(automation.automation for automation in SETTINGS_CLASSES), *_SECTION_SETTINGS])
     return Problem(

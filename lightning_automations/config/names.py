@@ -8,9 +8,10 @@ from lightning_automations.core.batch_size import BatchSizeSettings
 from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
 from lightning_automations.core.gradient_clipping_settings import GradientClippingSettings
 from lightning_automations.core.learning_rate_settings import LearningRateSettings
+from lightning_automations.core.loss_scheduling_settings import LossSchedulingSettings
 from lightning_automations.core.settings import AutomationSettings
 
-__all__ = ["AUTOMATIONS", "NOT_IN_THIS_VERSION", "SECTION", "SETTINGS_CLASSES"]
+__all__ = ["AUTOMATIONS", "BUILT_UNNAMED", "SECTION", "SETTINGS_CLASSES"]
 
 SECTION = "training_automations"
 
@@ -23,13 +24,14 @@ _NAMES: Mapping[type[AutomationSettings], tuple[str, ...]] = {
     BatchSizeSettings: ("DynamicBatchSizeOptimizer", "dynamic_batch_size_optimizer", "batch_size_optimizer"),
     GradientClippingSettings: ("AdaptiveGradientClipping", "adaptive_gradient_clipping"),
     EarlyStoppingSettings: ("IntelligentEarlyStopping", "intelligent_early_stopping", "early_stopping"),
+    LossSchedulingSettings: ("DynamicLossScheduling", "dynamic_loss_scheduling"),
 }
 
 SETTINGS_CLASSES: tuple[type[AutomationSettings], ...] = tuple(_NAMES)
-"""The automations that an empty section builds."""
+"""All automations, in the order of the documentation."""
+BUILT_UNNAMED = tuple(settings for settings in SETTINGS_CLASSES if settings is not LossSchedulingSettings)
+"""Those that a section builds which names none: loss scheduling needs a module that has its weights."""
 
 AUTOMATIONS: Mapping[str, type[AutomationSettings]] = {
     name: settings_class for settings_class, names in _NAMES.items() for name in names
 }
-
-NOT_IN_THIS_VERSION = frozenset({"DynamicLossScheduling", "dynamic_loss_scheduling"})

@@ -31,6 +31,8 @@ class Reason(str, Enum):
     MEMORY_BELOW_TARGET = "memory_below_target"
     OVERFITTING = "overfitting"
     CONVERGENCE = "convergence"
+    CALIBRATED = "calibrated"
+    TERMS_OUT_OF_BALANCE = "terms_out_of_balance"
     THRESHOLD_REACHED = "threshold_reached"
     THRESHOLD_CROSSED = "threshold_crossed"
 
@@ -55,6 +57,8 @@ _EXPLANATIONS = {
     Reason.MEMORY_BELOW_TARGET: "memory use is below the target band",
     Reason.OVERFITTING: "the validation metric gets worse while the training loss still falls",
     Reason.CONVERGENCE: "what the rest of the run can still gain is too little to matter",
+    Reason.CALIBRATED: "the first steps have shown how large the terms of the loss are",
+    Reason.TERMS_OUT_OF_BALANCE: "the terms of the loss have moved against each other",
     Reason.THRESHOLD_REACHED: "the metric reached the stopping threshold",
     Reason.THRESHOLD_CROSSED: "the metric crossed the divergence threshold",
 }

@@ -63,7 +63,7 @@ def test_what_is_written_holds_and_defaults_are_fitted_to_the_run(run: Callable[
     stopper = cli.trainer.early_stopping_callback
     assert isinstance(stopper, IntelligentEarlyStopping)
     assert (stopper.settings.monitor_metric, stopper.settings.fallback) == ("val/loss", {"early_stopping": True})
-    assert (stopper.effective_settings.patience, stopper.effective_settings.min_epochs) == (16, 2)
+    assert (stopper.effective_settings.patience, stopper.effective_settings.min_epochs) == (16, 1)
     assert cli.trainer.global_step > 0
 
 

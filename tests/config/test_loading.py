@@ -134,7 +134,7 @@ SETTINGS_OF_CLIPPING = (
             "  zzz: true",
             "c.yml:2: training_automations.zzz: expected an automation or a setting of training_automations, got the "
             "unknown name 'zzz'. Known names: IntelligentLearningRateScheduler, DynamicBatchSizeOptimizer, "
-            "AdaptiveGradientClipping, IntelligentEarlyStopping, enabled, journal, dry_run.",
+            "AdaptiveGradientClipping, IntelligentEarlyStopping, DynamicLossScheduling, enabled, journal, dry_run.",
         ),
         (
             "  early_stopping:\n    patiense: 1",
@@ -208,14 +208,9 @@ SETTINGS_OF_CLIPPING = (
             "got a second one beside 'training_automations.early_stopping' (line 2).",
         ),
         (
-            "  DynamicLossScheduling:\n    momentum: 0.9",
-            "c.yml:2: training_automations.DynamicLossScheduling: expected an automation, got 'DynamicLossScheduling', "
-            "which is not in this version. Remove it from this section.",
-        ),
-        (
-            "  dynamic_loss_scheduling: {enabled: false}",
-            "c.yml:2: training_automations.dynamic_loss_scheduling: expected an automation, got "
-            "'dynamic_loss_scheduling', which is not in this version. Remove it from this section.",
+            "  DynamicLossScheduling:\n    momentum: 1.5",
+            "c.yml:3: training_automations.DynamicLossScheduling.momentum: expected a number at least 0 and below 1, "
+            "got 1.5 (float).",
         ),
         (
             "  1: {}",
@@ -309,7 +304,7 @@ train:
     IntelligentEarlyStopping:
       <<: *base
       mode: best
-    DynamicLossScheduling:
+    DynamicLossScheduling: 3
     dry_run: "no"
 """
     assert _told(text) == (
@@ -325,8 +320,8 @@ train:
         "AdaptiveGradientClipping, got the unknown name 'min_threshhold'. Did you mean 'min_threshold'?\n"
         "  c.yml:13: train.training_automations.IntelligentEarlyStopping.mode: expected one of 'auto', 'min', 'max', "
         "got 'best' (str).\n"
-        "  c.yml:14: train.training_automations.DynamicLossScheduling: expected an automation, got "
-        "'DynamicLossScheduling', which is not in this version. Remove it from this section.\n"
+        "  c.yml:14: train.training_automations.DynamicLossScheduling: expected a mapping of settings, or nothing for "
+        "the defaults, got 3 (int).\n"
         "  c.yml:15: train.training_automations.dry_run: expected true or false, got 'no' (str)."
     )
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from lightning_automations.config.names import AUTOMATIONS, NOT_IN_THIS_VERSION, SETTINGS_CLASSES
+from lightning_automations.config.names import AUTOMATIONS, BUILT_UNNAMED, SETTINGS_CLASSES
 
 
 def test_every_name_of_the_contract_is_known() -> None:
@@ -21,12 +21,18 @@ def test_every_name_of_the_contract_is_known() -> None:
         "IntelligentEarlyStopping": "IntelligentEarlyStopping",
         "intelligent_early_stopping": "IntelligentEarlyStopping",
         "early_stopping": "IntelligentEarlyStopping",
+        "DynamicLossScheduling": "DynamicLossScheduling",
+        "dynamic_loss_scheduling": "DynamicLossScheduling",
     }
     assert [settings.automation for settings in SETTINGS_CLASSES] == [
         "IntelligentLearningRateScheduler",
         "DynamicBatchSizeOptimizer",
         "AdaptiveGradientClipping",
         "IntelligentEarlyStopping",
+        "DynamicLossScheduling",
+    ]
+    assert [settings.automation for settings in SETTINGS_CLASSES if settings not in BUILT_UNNAMED] == [
+        "DynamicLossScheduling"
     ]
 
 
@@ -36,8 +42,3 @@ def test_the_class_name_is_a_name(settings: type) -> None:
     snake_case = re.sub(r"(?<!^)(?=[A-Z])", "_", settings.automation).lower()  # type: ignore[attr-defined]
     assert AUTOMATIONS[settings.automation] is settings  # type: ignore[attr-defined]
     assert AUTOMATIONS[snake_case] is settings
-
-
-def test_a_name_is_known_or_not_in_this_version() -> None:
-    """No name is both."""
-    assert not NOT_IN_THIS_VERSION & set(AUTOMATIONS)

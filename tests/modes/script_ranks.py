@@ -12,11 +12,11 @@ import torch
 from torch.utils.data import Subset
 
 from lightning_automations.callbacks.base import AutomationCallback
-from tests.callbacks.helpers import Regression, ResumableLoader, make_trainer, regression_data, val_loader, weights
-from tests.registry import EPOCHS, ROWS
+from tests.callbacks.helpers import ResumableLoader, make_trainer, regression_data, val_loader, weights
+from tests.registry import EPOCHS, ROWS, TwoTerms
 
 
-class Unequal(Regression):
+class Unequal(TwoTerms):
     """Rank 0 trains on 64 samples in batches of four, rank 1 on 48 others in batches of three."""
 
     def train_dataloader(self) -> Any:

@@ -83,7 +83,11 @@ MODES = (
     Mode("activation checkpointing", module=ways.checkpointed),
     Mode("a network under torch.compile", module=ways.compiled),
     Mode("manual optimization", module=ways.manual, stays_out=MANUAL),
-    Mode("manual optimization, two optimizers (GAN)", module=ways.adversarial, stays_out=MANUAL),
+    Mode(
+        "manual optimization, two optimizers (GAN)",
+        module=ways.adversarial,
+        stays_out={**MANUAL, "DynamicLossScheduling": "has no loss_weights"},
+    ),
     Mode("LBFGS", module=ways.lbfgs, stays_out={CLIP: "compares gradients"}),
     Mode("training_step that returns None at times", _options(max_epochs=24), ways.returns_nothing_at_times),
     Mode(

@@ -64,13 +64,13 @@ def manual(kind: Kind) -> Kind:
             super().__init__()
             self.automatic_optimization = False
 
-        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-            loss: Tensor = super().training_step(batch, batch_idx)
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            output = super().training_step(batch, batch_idx)
             optimizer = self.optimizers()
             optimizer.zero_grad()
-            self.manual_backward(loss)
+            self.manual_backward(output["loss"] if isinstance(output, dict) else output)
             optimizer.step()
-            return loss
+            return output
 
     return Manual
 

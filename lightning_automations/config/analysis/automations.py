@@ -9,7 +9,7 @@ from typing import Any
 from lightning_automations.config.analysis.fact import Fact, WrittenAutomation
 from lightning_automations.config.analysis.values import Values, text
 from lightning_automations.config.interpolation import Path, dotted
-from lightning_automations.config.names import AUTOMATIONS, SETTINGS_CLASSES
+from lightning_automations.config.names import AUTOMATIONS, BUILT_UNNAMED
 from lightning_automations.config.section import Section
 from lightning_automations.config.yaml_tree import joined
 from lightning_automations.core.errors import ConfigError, Problem
@@ -35,7 +35,7 @@ def automations_of_section(section: Section) -> tuple[WrittenAutomation, ...]:
     if not named:
         return tuple(
             WrittenAutomation(kind=kind, path=section.path, written={}, settings=kind(), enabled=turned_on)
-            for kind in SETTINGS_CLASSES
+            for kind in BUILT_UNNAMED
         )
     return tuple(
         _automation(kind, section.values[name], joined(section.path, name), turned_on=turned_on)[0]

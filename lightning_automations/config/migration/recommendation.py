@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Le, Lt
 
 from lightning_automations.config.analysis.patience import patience_of_validations
-from lightning_automations.config.names import SETTINGS_CLASSES
+from lightning_automations.config.names import BUILT_UNNAMED
 from lightning_automations.core.batch_size_settings import BatchSizeSettings
 from lightning_automations.core.checking import checked
 from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
@@ -106,7 +106,7 @@ def recommended(numbers: Numbers) -> dict[str, dict[str, Any]]:
     }
     return {
         settings.automation: _in_order(settings, {**_base(settings, numbers), **own[settings.automation]})
-        for settings in SETTINGS_CLASSES
+        for settings in BUILT_UNNAMED
     }
 
 

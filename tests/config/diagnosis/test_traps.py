@@ -388,6 +388,16 @@ def test_criteria_that_leave_nothing_to_stop_by(tmp_path: Path) -> None:
         ),
         ("train:\n  dynamic_loss_scheduling: true\n  training_automations:\n", "partly", "is on"),
         ("a: 1\n", "right", "the file names no loss"),
+        (
+            "train:\n  losses: [{type: l1}, {type: ssim}]\n  training_automations: {DynamicLossScheduling: }\n",
+            "right",
+            "2 terms",
+        ),
+        (
+            "train:\n  dynamic_loss_scheduling: true\n  training_automations: {DynamicLossScheduling: }\n",
+            "partly",
+            "is on",
+        ),
     ],
 )
 def test_loss_scheduling(text: str, status: str, words: str, tmp_path: Path) -> None:

@@ -1,0 +1,174 @@
+"""DynamicLossScheduling: balances the weights of a loss with several terms."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from lightning_automations.callbacks.base import AutomationCallback
+from lightning_automations.callbacks.ranks import Across
+from lightning_automations.callbacks.weighted_losses import read_weights, write_weights
+from lightning_automations.core.errors import ConfigError, Problem, nearest
+from lightning_automations.core.events import Event, EventKind
+from lightning_automations.core.loss_scheduling import LossSchedulingBrain
+from lightning_automations.core.loss_scheduling_settings import LossSchedulingSettings
+from lightning_automations.core.statistics import finite, mean
+from lightning_automations.probes.deferred import DeferredReadings
+
+__all__ = ["DynamicLossScheduling"]
+
+_NO_WEIGHTS = (
+    "stays out of this run: the module has no loss_weights (a mapping from the names of its terms to their weights; "
+    "WeightedLosses adds what is needed)"
+)
+_NO_TERMS = (
+    "no term has been read: return them from the training step under loss_terms, or name the logged ones in terms"
+)
+
+
+class DynamicLossScheduling(AutomationCallback):
+    """Balances the weights of a loss with several terms.
+
+    The module has ``loss_weights``, a mapping from names to numbers or to tensors of one element (``ParameterDict``,
+    buffers), and reads it at every step. Its training step returns the unweighted terms under ``loss_terms``, or they
+    are logged and ``terms`` names them. The mixin ``WeightedLosses`` adds both. A module without ``loss_weights`` is
+    left alone.
+
+    After ``baseline_iterations`` steps the weights are calibrated (``auto_calibrate``), and then follow the terms by
+    ``method``. A changed weight changes what the loss means: the learning-rate automation and the stopper look anew.
+    Several ranks decide on the mean of their terms. Terms stay on the device and are fetched once a decision.
+
+    Do not use it where the weights mean something of their own (a likelihood, a physical unit), or where the training
+    step itself changes them.
+
+    Args:
+        settings: See ``LossSchedulingSettings``.
+
+    Logged as ``automation/dynamic_loss_scheduling/weight_<term>``: the weights that hold.
+
+    Raises:
+        ConfigError: If a setting is wrong; as training starts, if ``terms`` or ``fallback`` names a term that the
+            module does not have.
+
+    Example:
+        >>> DynamicLossScheduling(method="uncertainty").settings.baseline_iterations
+        200
+    """
+
+    settings_class = LossSchedulingSettings
+    metrics_name = "dynamic_loss_scheduling"
+
+    settings: LossSchedulingSettings
+    effective_settings: LossSchedulingSettings
+    brain: LossSchedulingBrain
+
+    _readings: dict[str, DeferredReadings]
+    _has_weights: bool
+    _told_of_silence: bool
+
+    def make_brain(self, settings: Any) -> LossSchedulingBrain:
+        return LossSchedulingBrain(settings)
+
+    def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        weights = read_weights(pl_module)
+        if weights is None:
+            self.note(trainer, _NO_WEIGHTS)
+            return
+        self._refuse_unknown_terms(weights)
+        self.brain.begin(weights, step=trainer.global_step)
+        self._readings = {name: self._readings.get(name, DeferredReadings()) for name in weights}
+        self._has_weights = True
+        if self.brain.weights != weights and not self.settings.dry_run:
+            write_weights(pl_module, self.brain.weights)  # a resumed run: numbers are no part of a checkpoint
+
+    def period_steps(self) -> int | None:
+        return self.effective_settings.adaptation_frequency if self._has_weights else None
+
+    def after_batch(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any) -> None:
+        terms = outputs.get("loss_terms") if isinstance(outputs, Mapping) else None
+        if not isinstance(terms, Mapping):
+            return
+        for name, readings in self._readings.items():
+            if name in terms:
+                readings.add(terms[name])
+
+    def read(self, trainer: Trainer, pl_module: LightningModule) -> Mapping[str, float]:
+        taken = {name: readings.take() for name, readings in self._readings.items()}
+        for name, logged in self.settings.terms.items():
+            value = trainer.callback_metrics.get(logged)
+            taken[name] = [float(value)] if isinstance(value, Tensor) else []
+        return {name: mean([abs(value) for value in finite(values)]) for name, values in taken.items()}
+
+    def across_ranks(self) -> Mapping[str, Across]:
+        return dict.fromkeys(self.brain.weights, Across.MEAN)
+
+    def decide(self, trainer: Trainer, pl_module: LightningModule, readings: Mapping[str, float]) -> None:
+        if not finite(list(readings.values())):
+            if not self._told_of_silence:
+                self.note(trainer, _NO_TERMS)
+            self._told_of_silence = True
+            return
+        step = trainer.global_step
+        # The same number on every rank, and again in a resumed run.
+        draw = random.Random(step).random()
+        made = self.brain.observe(step=step, epoch=trainer.current_epoch, terms=readings, draw=draw)
+        for adjustment in made:
+            if self._retired:
+                return
+            self.adjust(trainer, adjustment, lambda: write_weights(pl_module, self.brain.weights))
+        if made and not self.settings.dry_run:
+            self._announce(trainer)
+
+    def hear(self, trainer: Trainer, event: Event) -> None:
+        if event.kind is EventKind.ROLLED_BACK:
+            self.brain.forget()
+            for readings in self._readings.values():
+                readings.clear()
+
+    def apply_fallback(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._has_weights:
+            self.brain.hold(self.settings.fallback)
+            write_weights(pl_module, self.brain.weights)
+            self._announce(trainer)
+
+    def values(self) -> Mapping[str, float]:
+        return {f"weight_{name}": weight for name, weight in self.brain.weights.items()}
+
+    def extra_state(self) -> dict[str, Any]:
+        return {
+            "readings": {name: readings.fetch() for name, readings in self._readings.items()},
+            "told_of_silence": self._told_of_silence,
+        }
+
+    def load_extra_state(self, state: Mapping[str, Any]) -> None:
+        self._has_weights = False
+        self._told_of_silence = bool(state.get("told_of_silence", False))
+        self._readings = {}
+        for name, values in state.get("readings", {}).items():
+            self._readings[name] = DeferredReadings()
+            self._readings[name].restore(float(value) for value in values)
+
+    # Inside ----------------------------------------------------------------------------------------------------------
+
+    def _announce(self, trainer: Trainer) -> None:
+        event = Event(kind=EventKind.LOSS_WEIGHTS_CHANGED, step=trainer.global_step)
+        self.session.announce(trainer, event, source=self)
+
+    def _refuse_unknown_terms(self, weights: Mapping[str, float]) -> None:
+        problems = [
+            Problem(
+                path=f"{self.name}.{setting}.{name}",
+                expected=f"a term of the module's loss_weights ({', '.join(weights)})",
+                got=repr(name),
+                hint=nearest(name, list(weights)),
+            )
+            for setting in ("terms", "fallback")
+            for name in getattr(self.settings, setting)
+            if name not in weights
+        ]
+        if problems:
+            raise ConfigError(problems)

@@ -1,0 +1,75 @@
+"""What a module needs for its loss weights to be looked after, and how they are read and written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+__all__ = ["WeightedLosses", "read_weights", "write_weights"]
+
+
+class WeightedLosses:
+    """A mixin for modules whose loss is a weighted sum of terms.
+
+    Attributes:
+        loss_weights: Weight of each term, by its name. ``DynamicLossScheduling`` changes it.
+
+    Example:
+        >>> from lightning.pytorch import LightningModule
+        >>> class Restorer(WeightedLosses, LightningModule):
+        ...     loss_weights = {"l1": 1.0, "edges": 0.1}
+        ...     def training_step(self, batch, batch_idx):
+        ...         return self.weighted(l1=batch.abs().mean(), edges=batch.diff().abs().mean())
+        >>> Restorer().training_step(torch.tensor([1.0, 3.0]), 0)["loss"]
+        tensor(2.2000)
+    """
+
+    loss_weights: Mapping[str, float]
+
+    def weighted(self, **terms: Tensor) -> dict[str, Any]:
+        """What ``training_step`` returns: the weighted sum under ``loss``, and the terms under ``loss_terms``.
+
+        Args:
+            terms: Scalars, by the names of ``loss_weights``; a term may be missing in a step.
+
+        Raises:
+            ValueError: If a term has no weight.
+        """
+        unknown = sorted(set(terms) - set(self.loss_weights))
+        if unknown or not terms:
+            named = ", ".join(self.loss_weights)
+            raise ValueError(f"expected terms of loss_weights ({named}), got {unknown or 'none'}")
+        loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
+        return {"loss": loss, "loss_terms": {name: term.detach() for name, term in terms.items()}}
+
+
+def read_weights(module: LightningModule) -> dict[str, float] | None:
+    """The weights of a module, read once at the start; None where it has none.
+
+    They may be numbers, or tensors of one element (a ``ParameterDict``, a mapping of buffers).
+    """
+    weights = getattr(module, "loss_weights", None)
+    if not isinstance(weights, Mapping) and not isinstance(weights, torch.nn.ParameterDict):
+        return None
+    return {str(name): float(weight) for name, weight in weights.items()}
+
+
+def write_weights(module: LightningModule, weights: Mapping[str, float]) -> None:
+    """Give a module these weights: numbers in a mapping of its own, tensors in place and without a wait."""
+    held: Any = module.loss_weights
+    numbers = {name: weight for name, weight in weights.items() if not isinstance(held[name], Tensor)}
+    for name, weight in weights.items():
+        if name not in numbers:
+            with torch.no_grad():
+                held[name].fill_(weight)
+    if not numbers:
+        return
+    if "loss_weights" not in vars(module) or not isinstance(held, MutableMapping):
+        # that of the class would change it for every other module
+        vars(module)["loss_weights"] = {**held, **numbers}
+    else:
+        held.update(numbers)

@@ -1,0 +1,207 @@
+"""Which weights the terms of a loss get: the decision of DynamicLossScheduling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lightning_automations.core.decision import Adjustment, Reason
+from lightning_automations.core.loss_scheduling_settings import LossSchedulingSettings
+from lightning_automations.core.loss_weighting import (
+    DynamicWeightAverage,
+    Magnitudes,
+    RelativeBalancing,
+    Sizes,
+    Uncertainty,
+    WeightingMethod,
+    shares_of,
+)
+from lightning_automations.core.state import dumped, restored
+
+__all__ = ["LossSchedulingBrain"]
+
+# Decisions out of which one looks back to the start, on average; 0.999 of the steps in the paper, and a decision here
+# comes every fifty steps.
+_LOOK_BACK = 0.1
+# Sizes beyond these are those of a term that is switched off or has blown up.
+_LEAST_SIZE, _LARGEST_SIZE = 1e-30, 1e30
+
+
+@dataclass(kw_only=True)
+class LossSchedulingState:
+    """What is known of the terms.
+
+    Args:
+        given: The weights at the start.
+        weights: The weights that hold.
+        base: The weights that the methods start from: those given, or those of the calibration.
+        proposed: What the method would have; small changes add up here.
+        sizes: Smoothed absolute values of the terms.
+        before: The same at the decision before.
+        start: The same when the baseline was complete.
+        shares: The shares of the loss that are held.
+        first_step: The step at which the baseline began.
+        is_calibrated: Whether it is complete.
+    """
+
+    given: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
+    base: dict[str, float] = field(default_factory=dict)
+    proposed: dict[str, float] = field(default_factory=dict)
+    sizes: dict[str, float] = field(default_factory=dict)
+    before: dict[str, float] = field(default_factory=dict)
+    start: dict[str, float] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
+    first_step: int | None = None
+    is_calibrated: bool = False
+
+
+class LossSchedulingBrain:
+    """Balances the weights of a loss with several terms.
+
+    For ``baseline_iterations`` steps it only looks. Then the weights are calibrated, where that is wanted, and at every
+    decision after that the method proposes weights; they are taken where one of them differs by more than
+    ``adaptation_threshold`` from the one that holds. A term that is 0, missing or not finite keeps its weight and takes
+    no part; one that is negative counts by its absolute value.
+
+    Args:
+        settings: The settings, fitted to the run.
+    """
+
+    def __init__(self, settings: LossSchedulingSettings) -> None:
+        self._settings = settings
+        self._method = _method(settings)
+        self.state = LossSchedulingState()
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weights that hold."""
+        return dict(self.state.weights)
+
+    def begin(self, weights: Mapping[str, float], *, step: int) -> None:
+        """A fit begins with these weights. A resumed one goes on with its own."""
+        if set(weights) != set(self.state.weights):
+            self.state = LossSchedulingState(given=dict(weights), weights=dict(weights), first_step=step)
+
+    def observe(self, *, step: int, epoch: int, terms: Mapping[str, float], draw: float) -> list[Adjustment]:
+        """Take the mean sizes of the terms since the last decision, and say which weights to change.
+
+        Args:
+            step: Optimizer steps done.
+            epoch: The epoch, counted from 0.
+            terms: Mean absolute value of each unweighted term; NaN: there was none.
+            draw: A random number, 0 to below 1, the same on all ranks.
+
+        Returns:
+            One adjustment for each weight that changes; none where nothing does.
+        """
+        state = self.state
+        state.before = dict(state.sizes)
+        for name in state.weights:
+            size = terms.get(name, math.nan)
+            if _LEAST_SIZE < size < _LARGEST_SIZE:
+                known = state.sizes.get(name, size)
+                share = self._settings.momentum if state.is_calibrated else 0.5
+                state.sizes[name] = share * known + (1 - share) * size
+        if state.is_calibrated:
+            return self._change(step, epoch, self._proposed(draw), Reason.TERMS_OUT_OF_BALANCE)
+        if step - (state.first_step or 0) < self._settings.baseline_iterations or not self._known():
+            return []
+        return self._calibrate(step, epoch)
+
+    def forget(self) -> None:
+        """The weights of the network went back: what the terms were since is no longer true, their weights hold."""
+        self.state.before = {}
+
+    def hold(self, weights: Mapping[str, float]) -> None:
+        """From here on these weights hold, and those of the start where none is named."""
+        self.state.weights = {**self.state.given, **weights}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a decision depends on, as JSON-able values."""
+        return dumped(self.state)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the state that ``state_dict`` gave."""
+        self.state = restored(LossSchedulingState, state)
+
+    # Inside ----------------------------------------------------------------------------------------------------------
+
+    def _known(self) -> list[str]:
+        """The terms that can be balanced: those with a size and a weight."""
+        state = self.state
+        return [name for name, weight in state.weights.items() if weight > 0 and name in state.sizes]
+
+    def _calibrate(self, step: int, epoch: int) -> list[Adjustment]:
+        state, names = self.state, self._known()
+        state.is_calibrated, state.start = True, dict(state.sizes)
+        contributions = {name: state.weights[name] * state.sizes[name] for name in names}
+        state.base, state.proposed = dict(state.weights), dict(state.weights)
+        if not self._settings.auto_calibrate:
+            state.shares = shares_of(contributions)
+            return []
+        state.shares, whole = shares_of({name: state.given[name] for name in names}), math.fsum(contributions.values())
+        wanted = {name: state.shares[name] * whole / state.sizes[name] for name in names}
+        made = self._change(step, epoch, wanted, Reason.CALIBRATED)
+        if self._settings.method != "uncertainty":  # it divides by the sizes itself
+            state.base = dict(state.weights)
+        state.proposed = dict(state.weights)
+        return made
+
+    def _proposed(self, draw: float) -> dict[str, float]:
+        state = self.state
+        names = [name for name in self._known() if name in state.shares and name in state.before]
+        if len(names) < 2:
+            return {}
+        sizes = Sizes(
+            now={name: state.sizes[name] for name in names},
+            before={name: state.before[name] for name in names},
+            start={name: state.start[name] for name in names},
+            given={name: state.base[name] for name in names},
+            weights={name: state.proposed[name] for name in names},
+            shares=shares_of({name: state.shares[name] for name in names}),
+            looks_back=draw < _LOOK_BACK,
+        )
+        state.proposed.update({name: self._within(name, weight) for name, weight in self._method.weigh(sizes).items()})
+        return {name: state.proposed[name] for name in names}
+
+    def _change(self, step: int, epoch: int, wanted: Mapping[str, float], reason: Reason) -> list[Adjustment]:
+        state = self.state
+        bounded = {name: self._within(name, weight) for name, weight in wanted.items()}
+        changes = [abs(weight / state.weights[name] - 1) for name, weight in bounded.items()]
+        if not changes or max(changes) <= self._settings.adaptation_threshold:
+            return []
+        made = [
+            Adjustment(
+                step=step,
+                epoch=epoch,
+                automation=self._settings.automation,
+                parameter=f"loss_weights.{name}",
+                old=state.weights[name],
+                new=weight,
+                reason=reason,
+                evidence={"size": state.sizes[name], "share": state.shares[name]},
+            )
+            for name, weight in bounded.items()
+            if weight != state.weights[name]
+        ]
+        state.weights.update(bounded)
+        return made
+
+    def _within(self, name: str, weight: float) -> float:
+        """Inside the bounds; a weight that was given beyond them moves them."""
+        given = self.state.given[name]
+        low, high = min(self._settings.min_weight, given), max(self._settings.max_weight, given)
+        return min(max(weight, low), high)
+
+
+def _method(settings: LossSchedulingSettings) -> WeightingMethod:
+    if settings.method == "dynamic_weight_average":
+        return DynamicWeightAverage(settings.temperature)
+    if settings.method == "uncertainty":
+        return Uncertainty()
+    if settings.method == "relative_balancing":
+        return RelativeBalancing(settings.temperature, settings.momentum)
+    return Magnitudes(1 - (1 - settings.adaptation_rate) ** settings.adaptation_frequency)

@@ -1,0 +1,158 @@
+"""DynamicLossScheduling in real runs: what it needs of a module, what it changes, and what it tells the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_automations import DynamicLossScheduling, IntelligentLearningRateScheduler, WeightedLosses
+from lightning_automations.core.errors import ConfigError
+from tests.callbacks.helpers import Regression, SaveAt, make_trainer, train_loader, val_loader
+from tests.registry import EPOCHS, TwoTerms
+
+SETTINGS = {"baseline_iterations": 16, "adaptation_frequency": 8}
+
+
+def fit(module: Any, *callbacks: Any, checkpoint: str | None = None, **options: Any) -> Any:
+    """Eight epochs of 16 steps."""
+    trainer = make_trainer(callbacks, **{"max_epochs": EPOCHS, **options})
+    trainer.fit(module, train_loader(), val_loader(), ckpt_path=checkpoint)
+    return trainer
+
+
+class Held(TwoTerms):
+    """Two terms whose sizes do not move: the weights follow from them alone."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = self.loss(batch)
+        nothing = loss - loss.detach()
+        return self.weighted(squared=4.0 + nothing, absolute=1.0 + nothing)
+
+
+class Parameters(WeightedLosses, Regression):
+    """Weights in a ParameterDict; a class with ``loss_weights`` of its own would hide it."""
+
+    training_step = Held.training_step
+
+    def __init__(self) -> None:
+        super().__init__()
+        weights = {"squared": torch.tensor(1.0), "absolute": torch.tensor(0.2)}
+        self.loss_weights = nn.ParameterDict(weights).requires_grad_(False)  # type: ignore[assignment]
+
+
+class Buffers(Held):
+    """Weights in buffers, which a checkpoint keeps by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("squared", torch.tensor(1.0))
+        self.register_buffer("absolute", torch.tensor(0.2))
+        self.loss_weights = {"squared": self.squared, "absolute": self.absolute}  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("kind", [Held, Parameters, Buffers])
+def test_weights_of_any_kind_are_calibrated(kind: Callable[[], Held]) -> None:
+    """Shares of 1 to 0.2 for sizes of 4 and 1, and a loss of 4.2 as before."""
+    module, automation = kind(), DynamicLossScheduling(**SETTINGS)
+    fit(module, automation)
+    weights = {name: float(weight) for name, weight in module.loss_weights.items()}
+    assert weights["squared"] * 4.0 / weights["absolute"] == pytest.approx(5.0, rel=1e-3)
+    assert weights["squared"] * 4.0 + weights["absolute"] == pytest.approx(4.2, rel=1e-3)
+    assert [item.step for item in automation.adjustments] == [16, 16]
+
+
+def test_the_weights_of_the_class_are_left_alone() -> None:
+    """Another module of the same class starts with its own."""
+    fit(Held(), DynamicLossScheduling(**SETTINGS))
+    assert Held().loss_weights == {"squared": 1.0, "absolute": 0.2}
+
+
+class LogsItsTerms(Regression):
+    """Has weights, and logs its terms instead of returning them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss_weights = {"one": 1.0, "two": 1.0}
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.log_dict({"terms/one": 8.0, "terms/two": 2.0})
+        return self.loss(batch) * self.loss_weights["one"]
+
+
+def test_terms_may_be_logged() -> None:
+    """Named in ``terms``."""
+    module = LogsItsTerms()
+    fit(module, DynamicLossScheduling(terms={"one": "terms/one", "two": "terms/two"}, **SETTINGS))
+    assert module.loss_weights["two"] / module.loss_weights["one"] == pytest.approx(4.0)
+
+
+def test_a_module_without_weights_or_terms_is_told_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The first is left alone from the start, the second when a decision is due."""
+    caplog.set_level(logging.INFO, logger="lightning_automations")
+    fit(Regression(), DynamicLossScheduling(**SETTINGS))
+    assert caplog.text.count("the module has no loss_weights") == 1
+
+    class Silent(Regression):
+        loss_weights = {"one": 1.0}  # noqa: RUF012
+
+    fit(Silent(), DynamicLossScheduling(**SETTINGS))
+    assert caplog.text.count("no term has been read") == 1
+
+
+@pytest.mark.parametrize("setting", [{"terms": {"squarred": "x"}}, {"fallback": {"squarred": 1.0}}])
+def test_a_term_that_the_module_does_not_have_is_refused_at_the_start(setting: dict[str, Any]) -> None:
+    """With those that it has."""
+    with pytest.raises(ConfigError, match=r"a term of the module's loss_weights \(squared, absolute\), got 'squarred'"):
+        fit(Held(), DynamicLossScheduling(**setting))
+
+
+def test_a_used_up_budget_leads_to_the_fallback() -> None:
+    """The weights of the start, and those that the fallback names."""
+    module, automation = Held(), DynamicLossScheduling(max_adjustments=1, fallback={"absolute": 0.5}, **SETTINGS)
+    fit(module, automation)
+    assert automation.retired
+    assert module.loss_weights == {"squared": 1.0, "absolute": 0.5}
+
+
+def test_a_resumed_run_has_the_weights_of_the_one_that_was_saved(tmp_path: Path) -> None:
+    """Numbers are no part of Lightning's checkpoint: they come from the automation's state."""
+    save, whole = SaveAt(37, tmp_path), TwoTerms()
+    fit(whole, DynamicLossScheduling(**SETTINGS), save)
+    twin = TwoTerms()
+    fit(twin, DynamicLossScheduling(**SETTINGS), checkpoint=save.path)
+    assert twin.loss_weights == whole.loss_weights
+
+
+class Jumps(TwoTerms):
+    """One term is a hundred times too heavy: its weight is brought down, and the loss with it."""
+
+    loss_weights = {"squared": 1.0, "absolute": 1.0}  # noqa: RUF012
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        terms = super().training_step(batch, batch_idx)["loss_terms"]
+        squared = self.loss(batch)
+        scale = 1.0 if self.global_step < 60 else 100.0
+        return self.weighted(squared=squared, absolute=terms["absolute"] * scale)
+
+
+def test_a_change_of_weights_is_no_divergence() -> None:
+    """The learning-rate automation is told, and does not take the new level of the loss for one."""
+    rates = IntelligentLearningRateScheduler(find_start=False, raise_rate=False, anneal_share=0.0)
+    fit(Jumps(), rates, DynamicLossScheduling(adaptation_rate=0.5, momentum=0.0, **SETTINGS))
+    assert "divergence" not in {item.reason for item in rates.adjustments}
+
+
+def test_the_mixin_says_which_term_has_no_weight() -> None:
+    """And needs at least one."""
+    module = TwoTerms()
+    with pytest.raises(ValueError, match=r"terms of loss_weights \(squared, absolute\), got \['edges'\]"):
+        module.weighted(edges=torch.tensor(1.0))
+    with pytest.raises(ValueError, match="got none"):
+        module.weighted()
+    assert issubclass(TwoTerms, WeightedLosses)
