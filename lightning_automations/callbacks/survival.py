@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
+from lightning_automations.callbacks.failure_place import explain
 from lightning_automations.callbacks.splitting_closure import SplittingClosure
 from lightning_automations.lightning_internals import LoggedResults, replace_closures
 from lightning_automations.probes.out_of_memory import is_out_of_memory
@@ -54,8 +55,8 @@ def obstacle(trainer: Trainer, module: LightningModule) -> str | None:
     return None
 
 
-def watch_errors(trainer: Trainer, tell: Callable[[BaseException], None]) -> Callable[[], None]:
-    """Let ``tell`` know of an out-of-memory error in a training step, which then passes.
+def watch_errors(trainer: Trainer, tell: Callable[[str], None]) -> Callable[[], None]:
+    """Let ``tell`` say that an out-of-memory error in a training step, which passes, would have been survived.
 
     Returns:
         A function that ends the watch.
@@ -64,7 +65,7 @@ def watch_errors(trainer: Trainer, tell: Callable[[BaseException], None]) -> Cal
 
 
 class _WatchedClosure:
-    def __init__(self, closure: Any, tell: Callable[[BaseException], None]) -> None:
+    def __init__(self, closure: Any, tell: Callable[[str], None]) -> None:
         self._closure = closure
         self._tell = tell
         self.consume_result = closure.consume_result
@@ -74,7 +75,8 @@ class _WatchedClosure:
             return self._closure()
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
-                self._tell(error)
+                reason = str(error).splitlines()[0]
+                self._tell(f"(dry run) would have run the batch again in pieces after: {reason}")
             raise
 
 
@@ -193,11 +195,11 @@ class Survival:
             BaseException: ``error``, with what was tried in its message, when nothing is left to try.
         """
         if layout is None or size is None:
-            error.args = (f"{error}\nThis batch cannot be split: its number of samples is not clear from its tensors.",)
+            explain(error, "This batch cannot be split: its number of samples is not clear from its tensors.")
             raise error
         smaller: int | None = self._guarded(self.trainer, self.policy.next_size, self.trainer, size, layout.samples)
         if smaller is None:
-            error.args = (f"{error}\nThe batch of {layout.samples} samples was also tried in pieces, down to {size}.",)
+            explain(error, f"The batch of {layout.samples} samples was also tried in pieces, down to {size}.")
             raise error
         return smaller
 

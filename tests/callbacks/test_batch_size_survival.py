@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from lightning_automations import DynamicBatchSizeOptimizer
 from lightning_automations.callbacks.survival import obstacle
@@ -243,7 +244,8 @@ def fit_fails(module: pl.LightningModule, *callbacks: Callback, expected: type[B
     """The error with which a fit ends."""
     validation = [val_loader()] if isinstance(module, ValidationRunsOut) else []
     with pytest.raises(expected) as caught:
-        make_trainer(callbacks, max_epochs=1, **options).fit(module, loader(10, 40), *validation)
+        training = None if isinstance(module, LoaderRunsOut) else loader(10, 40)
+        make_trainer(callbacks, max_epochs=1, **options).fit(module, training, *validation)
     return caught.value
 
 
@@ -294,23 +296,58 @@ class ValidationRunsOut(Limited):
         raise torch.OutOfMemoryError(OUT_OF_MEMORY)
 
 
+class HookOfModule(Limited):
+    """One of its hooks needs too much memory."""
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+
+
+class LoaderRunsOut(Limited):
+    """Its training data do not fit."""
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(Fails(), batch_size=10)
+
+
+class Fails(Dataset[Any]):
+    """Samples of any size are too large."""
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> Any:
+        raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+
+
 @pytest.mark.parametrize(
-    ("module", "callbacks", "steps"),
+    ("module", "callbacks", "steps", "place"),
     [
-        (OptimizerRunsOut, [], [10]),
-        (ValidationRunsOut, [], [10, 10, 10, 10]),
-        (Limited, [HookRunsOut("on_after_backward")], [10]),
-        (Limited, [HookRunsOut("on_train_batch_start")], []),
-        (Limited, [HookRunsOut("on_before_optimizer_step")], [10]),
+        (OptimizerRunsOut, [], [10], "the step of the optimizer StepRunsOut"),
+        (ValidationRunsOut, [], [10] * 4, "the module's validation_step, which is not split"),
+        (LoaderRunsOut, [], [], "the data loader, before the batch could be split"),
+        (Limited, [HookRunsOut("on_after_backward")], [10], "the callback HookRunsOut"),
+        (Limited, [HookRunsOut("on_train_batch_start")], [], "the callback HookRunsOut"),
+        (Limited, [HookRunsOut("on_before_optimizer_step")], [10], "the callback HookRunsOut"),
+        (HookOfModule, [], [10], "the module's on_before_optimizer_step, which is not run again"),
     ],
 )
-def test_errors_elsewhere_pass_untouched(module: Any, callbacks: Any, steps: list[int]) -> None:
-    """Optimizer, validation and callbacks of the user: no blind retry, and the message is as it was."""
+def test_errors_elsewhere_end_the_run_and_name_the_place(
+    module: Any, callbacks: Any, steps: list[int], place: str
+) -> None:
+    """Optimizer, validation, loader, callbacks and hooks: no blind retry, and the message says where it was."""
     faulty, automation = module(), DynamicBatchSizeOptimizer()
     error = fit_fails(faulty, automation, *callbacks, expected=torch.OutOfMemoryError, num_sanity_val_steps=0)
-    assert str(error) == OUT_OF_MEMORY
+    assert str(error).startswith(f"{OUT_OF_MEMORY}\nMemory ran out in {place}")
+    assert str(error).count("\n") == 1
     assert faulty.sizes == steps
     assert automation.adjustments == []
+
+
+def test_an_error_in_the_sanity_check_is_named() -> None:
+    """Before training has begun, too."""
+    error = fit_fails(ValidationRunsOut(), DynamicBatchSizeOptimizer(), expected=torch.OutOfMemoryError)
+    assert "Memory ran out in the module's validation_step of the sanity check" in str(error)
 
 
 def test_below_the_smallest_size_the_first_error_says_what_was_tried() -> None:
