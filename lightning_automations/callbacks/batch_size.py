@@ -14,7 +14,7 @@ from lightning_automations.callbacks.failure_place import name_the_place
 from lightning_automations.callbacks.loader_batch import LoaderBatch, given_batch_size, growth_obstacle, rate_factor
 from lightning_automations.callbacks.memory_period import MemoryPeriod
 from lightning_automations.callbacks.ranks import Across
-from lightning_automations.callbacks.survival import Survival, obstacle, watch_errors
+from lightning_automations.callbacks.survival import Survival, obstacle, own_split, watch_errors
 from lightning_automations.core.batch_size import BatchSizeBrain, BatchSizeSettings
 from lightning_automations.core.events import Event, EventKind
 from lightning_automations.lightning_internals import loader_states, resumes_begun_epoch, starts_epoch_silently
@@ -43,6 +43,8 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
 
     * ``batch_weight(batch)``: the weight of a piece (its tokens, for instance) in place of its number of samples.
     * ``loss_reduction = "sum"``: its loss is a sum; the losses of pieces are added as they are.
+    * ``split_batch(batch, size)``, also of the data module: a list of pieces of at most ``size`` samples each, in their
+      order, for batches of another form (ragged ones, graphs). It is also called with size 1, to count samples.
     * ``couples_samples = True``: its loss depends on which samples are together (contrastive losses); never split.
 
     What differs from a run that had the memory: random layers draw as in a run that started with pieces of that size;
@@ -104,7 +106,7 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
             self.note(trainer, f"stays out of this run, also if memory runs out: {why}")
             return
         self._loader = self._growing_loader(trainer)
-        self._reader = BatchReader(expected=given_batch_size(trainer))
+        self._reader = BatchReader(expected=given_batch_size(trainer), split=own_split(trainer, pl_module))
         self._period.probe = self._make_probe(self._device)
         if self._period.probe is not None:
             self.brain.start(self._period.probe.read().peak_share)

@@ -18,9 +18,9 @@ from lightning_automations.callbacks.splitting_closure import SplittingClosure
 from lightning_automations.lightning_internals import LoggedResults, replace_closures
 from lightning_automations.probes.out_of_memory import is_out_of_memory
 from lightning_automations.probes.rewinding import ModuleBuffers, ModuleMetrics, RandomStates
-from lightning_automations.probes.splitting import BatchReader, Layout
+from lightning_automations.probes.splitting import BatchReader, Layout, Split
 
-__all__ = ["Preparation", "SplitPolicy", "Survival", "obstacle", "watch_errors"]
+__all__ = ["Preparation", "SplitPolicy", "Survival", "obstacle", "own_split", "watch_errors"]
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,13 @@ def obstacle(trainer: Trainer, module: LightningModule) -> str | None:
     if getattr(module, "couples_samples", False):
         return "the module says that its loss couples the samples of a batch (couples_samples)"
     return None
+
+
+def own_split(trainer: Trainer, module: LightningModule) -> Split | None:
+    """The ``split_batch`` of the module, else of its data module; None where neither has one."""
+    datamodule: Any = getattr(trainer, "datamodule", None)
+    split: Split | None = getattr(module, "split_batch", None) or getattr(datamodule, "split_batch", None)
+    return split
 
 
 def watch_errors(trainer: Trainer, tell: Callable[[str], None]) -> Callable[[], None]:
@@ -195,7 +202,11 @@ class Survival:
             BaseException: ``error``, with what was tried in its message, when nothing is left to try.
         """
         if layout is None or size is None:
-            explain(error, "This batch cannot be split: its number of samples is not clear from its tensors.")
+            explain(
+                error,
+                "This batch cannot be split: its number of samples is not clear from its tensors. "
+                "A split_batch(batch, size) of the module or data module would say how.",
+            )
             raise error
         smaller: int | None = self._guarded(self.trainer, self.policy.next_size, self.trainer, size, layout.samples)
         if smaller is None:

@@ -374,6 +374,68 @@ def test_a_batch_that_cannot_be_split_says_so() -> None:
     assert str(error).startswith(f"{OUT_OF_MEMORY}\nThis batch cannot be split")
 
 
+def ragged(samples: list[Tensor]) -> dict[str, Tensor]:
+    """Rows of all samples below each other, and how many each sample has: nothing that says where samples are."""
+    counts = [int(sample[0]) % 3 + 1 for sample in samples]
+    rows = torch.cat([sample.repeat(count, 1) for sample, count in zip(samples, counts, strict=True)])
+    return {"rows": rows, "counts": torch.tensor(counts), "common": torch.zeros(13)}
+
+
+def split_ragged(batch: dict[str, Tensor], size: int) -> list[dict[str, Tensor]]:
+    """Pieces of at most so many samples."""
+    rows = batch["rows"].split(batch["counts"].tolist())
+    return [
+        {"rows": torch.cat(rows[start : start + size]), "counts": batch["counts"][start : start + size]}
+        for start in range(0, len(rows), size)
+    ]
+
+
+class Ragged(pl.LightningModule):
+    """Holds so many samples; its loss is the mean over samples of sums over their rows."""
+
+    def __init__(self, fits: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(2, 1).double()
+        self.fits = fits
+        self.sizes: list[int] = []
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        self.sizes.append(len(batch["counts"]))
+        if self.sizes[-1] > self.fits:
+            raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+        sums = torch.stack([rows.sum() for rows in self.layer(batch["rows"]).tanh().split(batch["counts"].tolist())])
+        self.log("loss", sums.mean(), batch_size=len(sums), on_step=False, on_epoch=True)
+        return sums.mean()
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class RaggedData(pl.LightningDataModule):
+    """Batches of seven samples, the last of five."""
+
+    def train_dataloader(self) -> Any:
+        samples = [torch.tensor([number, number / 19.0], dtype=torch.float64) for number in range(19)]
+        return DataLoader(samples, batch_size=7, collate_fn=ragged)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("owner", ["module", "data"])
+def test_a_batch_of_any_form_is_cut_by_the_users_own_split(owner: str) -> None:
+    """Ragged batches with a split_batch of the module or the data module: weights and logs of the whole batch."""
+    runs = {}
+    for fits in (UNLIMITED, 3):
+        module, data = Ragged(fits), RaggedData()
+        (module if owner == "module" else data).split_batch = split_ragged  # type: ignore[assignment]
+        trainer = make_trainer([DynamicBatchSizeOptimizer()], max_epochs=2)
+        trainer.fit(module, datamodule=data)
+        numbers = torch.cat([value.flatten() for value in weights(module)]).tolist()
+        runs[fits] = [*numbers, float(trainer.callback_metrics["loss"])], module.sizes
+    assert runs[3][0] == pytest.approx(runs[UNLIMITED][0], rel=1e-12)
+    assert runs[UNLIMITED][1] == [7, 7, 5] * 2
+    assert runs[3][1] == [7, 4, 2, 2, 2, 1, 2, 2, 2, 1, 2, 2, 1, *[2, 2, 2, 1] * 2, 2, 2, 1]
+
+
 class Coupled(Limited):
     """Its loss depends on which samples are together."""
 
