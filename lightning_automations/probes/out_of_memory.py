@@ -27,8 +27,8 @@ _MESSAGES = (
     "std::bad_alloc",
 )
 _WHOLE_MESSAGES = ("could not create a primitive",)
-"""All that oneDNN says where the memory for a convolution's or a recurrent layer's work does not suffice (measured under
-RLIMIT_DATA). What it cannot compute at all has a longer text, of a primitive descriptor."""
+"""All that oneDNN says where memory does not suffice for the work of a convolution or a recurrent layer (measured under
+``RLIMIT_DATA``). What it cannot compute at all has a longer text, of a primitive descriptor."""
 _HANDLE_MESSAGES = ("CUBLAS_STATUS_NOT_INITIALIZED", "HIPBLAS_STATUS_NOT_INITIALIZED")
 
 

@@ -243,8 +243,8 @@ def test_a_batch_without_any_loss_changes_nothing() -> None:
 def fit_fails(module: pl.LightningModule, *callbacks: Callback, expected: type[BaseException], **options: Any) -> Any:
     """The error with which a fit ends."""
     validation = [val_loader()] if isinstance(module, ValidationRunsOut) else []
+    training = None if isinstance(module, LoaderRunsOut) else loader(10, 40)
     with pytest.raises(expected) as caught:
-        training = None if isinstance(module, LoaderRunsOut) else loader(10, 40)
         make_trainer(callbacks, max_epochs=1, **options).fit(module, training, *validation)
     return caught.value
 
