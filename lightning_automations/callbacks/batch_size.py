@@ -131,7 +131,8 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
         self._bind_nothing()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._guarded(trainer, name_the_place, exception, trainer)
+        if self.settings.enabled:
+            self._guarded(trainer, name_the_place, exception, trainer)
         super().on_exception(trainer, pl_module, exception)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

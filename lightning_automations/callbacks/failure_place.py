@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from types import FrameType
 
 from lightning.pytorch import Trainer
-from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
@@ -17,6 +16,7 @@ __all__ = ["explain", "name_the_place"]
 
 _MARK = "_lightning_automations_explained"
 _OF_THE_STEP = frozenset({"training_step", "backward"})
+_HOOKS = _OF_THE_STEP | {"validation_step", "transfer_batch_to_device", "configure_gradient_clipping", "optimizer_step"}
 
 
 def explain(error: BaseException, text: str) -> None:
@@ -45,8 +45,9 @@ def _place_of(error: BaseException, trainer: Trainer) -> str | None:
     """
     for frame in _innermost_first(error):
         owner = frame.f_locals.get("self")
-        if isinstance(owner, nn.Module) and hasattr(owner, "automatic_optimization"):  # either package's
-            hook = frame.f_code.co_name
+        hook = frame.f_code.co_name
+        # Either package's module; its own helpers, and forward, say less than the hook that called them.
+        if hasattr(owner, "automatic_optimization") and (hook in _HOOKS or hook.startswith("on_")):
             return None if hook in _OF_THE_STEP else f"Memory ran out in {_of_the_module(hook, trainer)}"
         if isinstance(owner, Optimizer):
             return (

@@ -290,10 +290,13 @@ class OptimizerRunsOut(Limited):
 
 
 class ValidationRunsOut(Limited):
-    """Its validation does not fit."""
+    """Its validation does not fit; the error arises in its forward."""
+
+    def forward(self, batch: Any) -> None:
+        raise torch.OutOfMemoryError(OUT_OF_MEMORY)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+        self(batch)
 
 
 class HookOfModule(Limited):
@@ -348,6 +351,12 @@ def test_an_error_in_the_sanity_check_is_named() -> None:
     """Before training has begun, too."""
     error = fit_fails(ValidationRunsOut(), DynamicBatchSizeOptimizer(), expected=torch.OutOfMemoryError)
     assert "Memory ran out in the module's validation_step of the sanity check" in str(error)
+
+
+def test_switched_off_it_adds_nothing_to_an_error() -> None:
+    """``enabled: false`` is plain Lightning, its messages included."""
+    error = fit_fails(ValidationRunsOut(), DynamicBatchSizeOptimizer(enabled=False), expected=torch.OutOfMemoryError)
+    assert str(error) == OUT_OF_MEMORY
 
 
 def test_below_the_smallest_size_the_first_error_says_what_was_tried() -> None:
@@ -442,6 +451,15 @@ class Coupled(Limited):
     couples_samples = True
 
 
+class CoupledForward(ValidationRunsOut):
+    """The same with an error in its forward."""
+
+    couples_samples = True
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return self(batch)
+
+
 class Manual(Limited):
     """Optimizes by itself."""
 
@@ -465,6 +483,7 @@ class TakesIterator(Regression):
     ("module", "why"),
     [
         (lambda: Coupled(3), "couples the samples"),
+        (CoupledForward, "couples the samples"),
         (Manual, "optimizes manually"),
         (TakesIterator, "dataloader_iter"),
     ],
@@ -474,7 +493,8 @@ def test_where_pieces_are_impossible_it_says_so_and_stays_out(
 ) -> None:
     """The error passes as in plain Lightning, and the log has said at the start that it would."""
     caplog.set_level("INFO")
-    error = fit_fails(module(), DynamicBatchSizeOptimizer(), expected=torch.OutOfMemoryError)
+    automation = DynamicBatchSizeOptimizer()
+    error = fit_fails(module(), automation, expected=torch.OutOfMemoryError, num_sanity_val_steps=0)
     assert str(error).startswith(OUT_OF_MEMORY)
     assert "\n" not in str(error)
     assert any("stays out" in record.message and why in record.message for record in caplog.records)
