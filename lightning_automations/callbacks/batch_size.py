@@ -10,15 +10,15 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_automations.callbacks.base import AutomationCallback
+from lightning_automations.callbacks.failure_place import name_the_place
 from lightning_automations.callbacks.loader_batch import LoaderBatch, given_batch_size, growth_obstacle, rate_factor
 from lightning_automations.callbacks.memory_period import MemoryPeriod
 from lightning_automations.callbacks.ranks import Across
-from lightning_automations.callbacks.survival import Survival, obstacle, watch_errors
+from lightning_automations.callbacks.survival import Survival, obstacle, own_split, watch_errors
 from lightning_automations.core.batch_size import BatchSizeBrain, BatchSizeSettings
 from lightning_automations.core.events import Event, EventKind
 from lightning_automations.lightning_internals import loader_states, resumes_begun_epoch, starts_epoch_silently
 from lightning_automations.probes.memory import MemoryProbe, memory_probe
-from lightning_automations.probes.out_of_memory import free_cached_memory
 from lightning_automations.probes.splitting import BatchReader
 
 __all__ = ["DynamicBatchSizeOptimizer"]
@@ -43,6 +43,8 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
 
     * ``batch_weight(batch)``: the weight of a piece (its tokens, for instance) in place of its number of samples.
     * ``loss_reduction = "sum"``: its loss is a sum; the losses of pieces are added as they are.
+    * ``split_batch(batch, size)``, also of the data module: a list of pieces of at most ``size`` samples each, in their
+      order, for batches of another form (ragged ones, graphs). It is also called with size 1, to count samples.
     * ``couples_samples = True``: its loss depends on which samples are together (contrastive losses); never split.
 
     What differs from a run that had the memory: random layers draw as in a run that started with pieces of that size;
@@ -53,7 +55,8 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
     concatenated, scalars averaged, anything else is the last piece's.
 
     Use something else with manual optimization, several processes, or a strategy other than a single device: the
-    automation says so and stays out. Errors outside of forward and backward of the training step pass through.
+    automation says so and stays out. An error outside of forward and backward of the training step ends the run, and
+    its message names the place.
 
     Args:
         settings: See ``BatchSizeSettings``.
@@ -103,13 +106,13 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
             self.note(trainer, f"stays out of this run, also if memory runs out: {why}")
             return
         self._loader = self._growing_loader(trainer)
-        self._reader = BatchReader(expected=given_batch_size(trainer))
+        self._reader = BatchReader(expected=given_batch_size(trainer), split=own_split(trainer, pl_module))
         self._period.probe = self._make_probe(self._device)
         if self._period.probe is not None:
             self.brain.start(self._period.probe.read().peak_share)
             self._period.reset_peak()
         if self.settings.dry_run:
-            self._undo = watch_errors(trainer, lambda error: self._would_have_survived(trainer, error))
+            self._undo = watch_errors(trainer, lambda message: self.note(trainer, message))
         else:
             self._take_up_growth(trainer)
             survival = Survival(trainer, pl_module, policy=self, reader=self._reader, guarded=self._guarded)
@@ -126,6 +129,11 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
             self._loader.put_back()
         self._loader_states = ()
         self._bind_nothing()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if self.settings.enabled:
+            self._guarded(trainer, name_the_place, exception, trainer)
+        super().on_exception(trainer, pl_module, exception)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._loader is None or resumes_begun_epoch(trainer):
@@ -173,7 +181,7 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
             share=readings["peak_share"],
         )
         if adjustment is not None:
-            self.adjust(trainer, adjustment, self._forget_peak)
+            self.adjust(trainer, adjustment, lambda: self._period.forget_peak(self._device))
 
     def apply_fallback(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.brain.retire()
@@ -237,14 +245,6 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
         self._batch = max(self._batch or 0, samples)
         self._period.saw(size, samples)
 
-    def _forget_peak(self) -> None:
-        # The allocator keeps what the larger size needed: emptied once, the next reading is of the new size.
-        free_cached_memory(self._device)
-        self._period.reset_peak()
-
-    def _would_have_survived(self, trainer: Trainer, error: BaseException) -> None:
-        self.note(trainer, f"(dry run) would have run the batch again in pieces after: {str(error).splitlines()[0]}")
-
     # Growth of the loader's batch ------------------------------------------------------------------------------------
 
     def _growing_loader(self, trainer: Trainer) -> LoaderBatch | None:
@@ -281,7 +281,7 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
 
         def apply() -> None:
             self._resize(trainer, loader, int(str(adjustment.new)))
-            self._forget_peak()
+            self._period.forget_peak(self._device)
             ratio = loader.current / before
             event = Event(kind=EventKind.BATCH_CHANGED, step=trainer.global_step, ratio=ratio)
             self.session.announce(trainer, event, source=self)

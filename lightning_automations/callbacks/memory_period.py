@@ -6,7 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from lightning_automations.probes.memory import MemoryProbe
+from lightning_automations.probes.out_of_memory import free_cached_memory
 
 __all__ = ["MemoryPeriod"]
 
@@ -40,6 +43,12 @@ class MemoryPeriod:
         """Let the peak start again from what is in use."""
         if self.probe is not None:
             self.probe.reset_peak()
+
+    def forget_peak(self, device: torch.device) -> None:
+        """Let the next reading be of a size that has just been chosen."""
+        # The allocator keeps what the larger size needed: emptied once.
+        free_cached_memory(device)
+        self.reset_peak()
 
     def take(self) -> dict[str, float]:
         """The readings; the next period starts."""

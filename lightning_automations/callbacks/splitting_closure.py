@@ -125,12 +125,11 @@ class SplittingClosure:
     @torch.enable_grad()
     def _in_pieces(self, layout: Layout, size: int, logged: LoggedResults) -> Any:
         batch = self._keywords["batch"]
-        bounds = _bounds(layout.samples, size)
-        pieces = [layout.piece(batch, start, stop) for start, stop in bounds]
-        shares, factors = self._survival.weights(pieces, [stop - start for start, stop in bounds])
+        pieces = layout.pieces(batch, size)
+        shares, factors = self._survival.weights([piece for piece, _ in pieces], [samples for _, samples in pieces])
         outputs = _Outputs()
         self._in_pieces_now = True
-        for place, piece in enumerate(pieces):
+        for place, (piece, samples) in enumerate(pieces):
             logged.begin_piece(piece, first=place == 0)
             output = step_of_piece(self._survival.trainer, self._keywords, piece)()
             if place == 0:
@@ -139,7 +138,7 @@ class SplittingClosure:
                 logged.begin_piece(piece, first=True)
             if output.closure_loss is not None:
                 self._run_backward(output.closure_loss * factors[place])
-            outputs.add(output, share=shares[place], factor=factors[place], samples=bounds[place][1] - bounds[place][0])
+            outputs.add(output, share=shares[place], factor=factors[place], samples=samples)
             logged.end_piece(shares[place])
             del output
         self._in_pieces_now = False
@@ -169,15 +168,6 @@ class SplittingClosure:
         self._beyond_recall = True
         if self._gradients_taken:
             self._gradients.merge()
-
-
-def _bounds(samples: int, size: int) -> list[tuple[int, int]]:
-    """As few pieces of at most ``size`` samples as possible, as even as possible.
-
-    A remainder of one sample would be a batch that batch normalization refuses.
-    """
-    count = -(-samples // size)
-    return [(place * samples // count, (place + 1) * samples // count) for place in range(count)]
 
 
 class _Outputs:

@@ -13,13 +13,14 @@ from typing import Any, Protocol
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
+from lightning_automations.callbacks.failure_place import explain
 from lightning_automations.callbacks.splitting_closure import SplittingClosure
 from lightning_automations.lightning_internals import LoggedResults, replace_closures
 from lightning_automations.probes.out_of_memory import is_out_of_memory
 from lightning_automations.probes.rewinding import ModuleBuffers, ModuleMetrics, RandomStates
-from lightning_automations.probes.splitting import BatchReader, Layout
+from lightning_automations.probes.splitting import BatchReader, Layout, Split
 
-__all__ = ["Preparation", "SplitPolicy", "Survival", "obstacle", "watch_errors"]
+__all__ = ["Preparation", "SplitPolicy", "Survival", "obstacle", "own_split", "watch_errors"]
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +55,15 @@ def obstacle(trainer: Trainer, module: LightningModule) -> str | None:
     return None
 
 
-def watch_errors(trainer: Trainer, tell: Callable[[BaseException], None]) -> Callable[[], None]:
-    """Let ``tell`` know of an out-of-memory error in a training step, which then passes.
+def own_split(trainer: Trainer, module: LightningModule) -> Split | None:
+    """The ``split_batch`` of the module, else of its data module; None where neither has one."""
+    datamodule: Any = getattr(trainer, "datamodule", None)
+    split: Split | None = getattr(module, "split_batch", None) or getattr(datamodule, "split_batch", None)
+    return split
+
+
+def watch_errors(trainer: Trainer, tell: Callable[[str], None]) -> Callable[[], None]:
+    """Let ``tell`` say that an out-of-memory error in a training step, which passes, would have been survived.
 
     Returns:
         A function that ends the watch.
@@ -64,7 +72,7 @@ def watch_errors(trainer: Trainer, tell: Callable[[BaseException], None]) -> Cal
 
 
 class _WatchedClosure:
-    def __init__(self, closure: Any, tell: Callable[[BaseException], None]) -> None:
+    def __init__(self, closure: Any, tell: Callable[[str], None]) -> None:
         self._closure = closure
         self._tell = tell
         self.consume_result = closure.consume_result
@@ -74,7 +82,8 @@ class _WatchedClosure:
             return self._closure()
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
-                self._tell(error)
+                reason = str(error).splitlines()[0]
+                self._tell(f"(dry run) would have run the batch again in pieces after: {reason}")
             raise
 
 
@@ -193,11 +202,15 @@ class Survival:
             BaseException: ``error``, with what was tried in its message, when nothing is left to try.
         """
         if layout is None or size is None:
-            error.args = (f"{error}\nThis batch cannot be split: its number of samples is not clear from its tensors.",)
+            explain(
+                error,
+                "This batch cannot be split: its number of samples is not clear from its tensors. "
+                "A split_batch(batch, size) of the module or data module would say how.",
+            )
             raise error
         smaller: int | None = self._guarded(self.trainer, self.policy.next_size, self.trainer, size, layout.samples)
         if smaller is None:
-            error.args = (f"{error}\nThe batch of {layout.samples} samples was also tried in pieces, down to {size}.",)
+            explain(error, f"The batch of {layout.samples} samples was also tried in pieces, down to {size}.")
             raise error
         return smaller
 

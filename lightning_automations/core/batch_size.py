@@ -108,7 +108,7 @@ class BatchSizeBrain:
             return None
         if state.ceiling is None:
             return self._widen(step, epoch, line, batch)
-        return self._climb(step, epoch, line, size=(state.micro_batch + state.ceiling) // 2)
+        return self._climb(step, epoch, line, batch, size=(state.micro_batch + state.ceiling) // 2)
 
     def grow(self, *, step: int, epoch: int, batch: int, most: int) -> Adjustment | None:
         """One decision about the loader's batch, at the start of an epoch: at most to its double.
@@ -162,12 +162,14 @@ class BatchSizeBrain:
             return None
         return self._resize(step, epoch, line, size, Reason.MEMORY_BELOW_TARGET)
 
-    def _climb(self, step: int, epoch: int, line: MemoryLine | None, *, size: int) -> Adjustment | None:
-        """After an error: half the way to the size that failed, seldom and at most a few times."""
+    def _climb(self, step: int, epoch: int, line: MemoryLine | None, batch: int, *, size: int) -> Adjustment | None:
+        """After an error: half the way to the size that failed, seldom, at most a few times, not beyond the band."""
         state = self.state
-        if state.calm < CALM_DECISIONS or state.climbs >= MOST_CLIMBS or size == state.micro_batch:
+        if line is not None:
+            size = int(min(size, max(1, self._sizes_within_band(line))))
+        if state.calm < CALM_DECISIONS or state.climbs >= MOST_CLIMBS:
             return None
-        if line is not None and line.share_at(size) > self.settings.target_vram_usage:
+        if _largest_piece(batch, size) < LEAST_GROWTH * self.piece_size(batch):
             return None
         state.climbs += 1
         state.calm = 0

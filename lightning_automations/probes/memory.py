@@ -86,8 +86,9 @@ class HostMemory:
     """Memory of this process on Linux, against the limit that it is nearest to.
 
     Limits are the cgroup's, ``RLIMIT_DATA``, ``RLIMIT_AS`` and the physical memory. Against the physical memory the
-    use of all other processes, data-loader workers among them, is counted as well; against the other limits only this
-    process.
+    use of all other processes, data-loader workers among them, is counted as well, and against a cgroup's limit that
+    of all processes in the group (what they have written themselves; the kernel can take back copies of files).
+    ``RLIMIT_DATA`` and ``RLIMIT_AS`` hold for each process alone.
 
     Args:
         proc: The folder that stands for ``/proc``.
@@ -113,9 +114,10 @@ class HostMemory:
         machine = _bytes_by_name(self._proc / "meminfo")
         others = max(0, machine["MemTotal"] - machine["MemAvailable"] - resident)
         yield MemoryReading(used_bytes=resident + others, peak_bytes=peak + others, total_bytes=machine["MemTotal"])
-        cgroup_limit = min(self._cgroup_limits(), default=UNLIMITED)
-        if cgroup_limit < UNLIMITED:
-            yield MemoryReading(used_bytes=resident, peak_bytes=peak, total_bytes=cgroup_limit)
+        written = status.get("RssAnon", resident) + status.get("RssShmem", 0)
+        for limit, in_group in self._cgroup_limits():
+            others = max(0, in_group - written)
+            yield MemoryReading(used_bytes=resident + others, peak_bytes=peak + others, total_bytes=limit)
         # These two count what is reserved, touched or not. Its peak is estimated: reserved now and touched at the peak.
         for limit, used in (
             (_process_limit("RLIMIT_DATA"), status["VmData"]),
@@ -124,7 +126,8 @@ class HostMemory:
             if limit < UNLIMITED:
                 yield MemoryReading(used_bytes=used, peak_bytes=used + peak - resident, total_bytes=limit)
 
-    def _cgroup_limits(self) -> Iterator[int]:
+    def _cgroup_limits(self) -> Iterator[tuple[int, int]]:
+        """Each limit that holds for this process, and what the processes of that group have written, in bytes."""
         try:
             lines = (self._proc / "self" / "cgroup").read_text().splitlines()
         except OSError:
@@ -142,8 +145,19 @@ class HostMemory:
             for place in (folder, *folder.parents):
                 if place.is_relative_to(root) and (place / name).exists():
                     text = (place / name).read_text().strip()
-                    if text != "max":
-                        yield int(text)
+                    if text != "max" and int(text) < UNLIMITED:
+                        yield int(text), _written_in_group(place / "memory.stat")
+
+
+def _written_in_group(path: Path) -> int:
+    """Memory of a group's processes that is no copy of a file, in bytes; 0 where the kernel does not say."""
+    try:
+        numbers = dict(line.split() for line in path.read_text().splitlines())
+    except OSError:
+        return 0
+    # Version 1 of cgroups counts the groups below apart from this one, and these names hold both.
+    names = ("total_rss", "total_shmem") if "total_rss" in numbers else ("anon", "shmem")
+    return sum(int(numbers.get(name, 0)) for name in names)
 
 
 def _bytes_by_name(path: Path) -> dict[str, int]:

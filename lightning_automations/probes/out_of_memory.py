@@ -26,6 +26,9 @@ _MESSAGES = (
     "DefaultCPUAllocator: not enough memory",
     "std::bad_alloc",
 )
+_WHOLE_MESSAGES = ("could not create a primitive",)
+"""All that oneDNN says where memory does not suffice for the work of a convolution or a recurrent layer (measured under
+``RLIMIT_DATA``). What it cannot compute at all has a longer text, of a primitive descriptor."""
 _HANDLE_MESSAGES = ("CUBLAS_STATUS_NOT_INITIALIZED", "HIPBLAS_STATUS_NOT_INITIALIZED")
 
 
@@ -42,7 +45,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if not isinstance(error, RuntimeError):
         return False
     message = str(error)
-    if any(text in message for text in _MESSAGES):
+    if message in _WHOLE_MESSAGES or any(text in message for text in _MESSAGES):
         return True
     # cuBLAS says "not initialized" when there is no room for its handle; elsewhere the same status is a fault.
     return "cublasCreate" in message and any(text in message for text in _HANDLE_MESSAGES)

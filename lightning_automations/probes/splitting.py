@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["BatchReader", "Form", "Layout"]
+__all__ = ["BatchReader", "Form", "Layout", "Split"]
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, Enum, torch.dtype, torch.device, torch.Size)
+
+
+Split = Callable[[Any, int], Sequence[Any]]
+"""Cuts a batch into pieces of at most so many samples, in their order."""
 
 
 class _Unsplittable(Exception):
@@ -45,10 +49,24 @@ class Layout:
     Args:
         samples: Number of samples in the batch.
         form: Where they are.
+        split: The user's way to cut in place of ours: ``split(batch, size)`` gives pieces of at most ``size`` samples.
     """
 
     samples: int
     form: Form = Form.FIELDS
+    split: Split | None = field(default=None, repr=False)
+
+    def pieces(self, batch: Any, size: int) -> list[tuple[Any, int]]:
+        """As few pieces of at most ``size`` samples as possible, as even as possible, each with its samples.
+
+        A remainder of one sample would be a batch that batch normalization refuses.
+        """
+        count = -(-self.samples // size)
+        if self.split is not None:
+            pieces = self.split(batch, -(-self.samples // count))
+            return [(piece, len(self.split(piece, 1))) for piece in pieces]
+        bounds = [(place * self.samples // count, (place + 1) * self.samples // count) for place in range(count)]
+        return [(self.piece(batch, start, stop), stop - start) for start, stop in bounds]
 
     def piece(self, batch: Any, start: int, stop: int) -> Any:
         """The samples from ``start`` up to ``stop``, tensors as views."""
@@ -68,14 +86,16 @@ class BatchReader:
     Args:
         expected: The loader's batch size where it is known. Where it is not, tensors of one length are taken for
             samples.
+        split: The user's own way to cut a batch, which then needs not be understood.
 
     Example:
         >>> BatchReader().layout({"image": torch.zeros(8, 3), "name": ["a"] * 8, "scale": 2.0})
         Layout(samples=8, form=<Form.FIELDS: 'fields'>)
     """
 
-    def __init__(self, *, expected: int | None = None) -> None:
+    def __init__(self, *, expected: int | None = None, split: Split | None = None) -> None:
         self._expected = expected
+        self._split = split
         self._form: Form | None = None
         self._misread = False
         self._uneven = False
@@ -91,6 +111,9 @@ class BatchReader:
             batch: The batch.
             last: Whether it is the last of an epoch, which may have fewer samples than the others.
         """
+        if self._split is not None:
+            known = None if last else self._expected
+            return Layout(samples=len(self._split(batch, 1)) if known is None else known, split=self._split)
         sizes = {tensor.shape[0] for tensor in _tensors(batch) if tensor.ndim > 0}
         form = self._form or self._guess(batch, sizes)
         if sizes == {self._expected} or form is Form.ROWS:

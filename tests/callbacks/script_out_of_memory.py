@@ -34,12 +34,19 @@ class Denoiser(pl.LightningModule):
         inner = [layer for _ in range(7) for layer in (nn.Conv2d(16, 16, 1), nn.ReLU())]
         self.layers = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), *inner, nn.Conv2d(16, 1, 1))
         self.losses: list[float] = []
+        self.samples: list[list[float]] = []
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         noisy, clean = batch
         loss = nn.functional.mse_loss(self.layers(noisy), clean)
         self.log("train/loss", loss, on_step=True, on_epoch=True)
         return loss
+
+    def on_train_epoch_start(self) -> None:
+        self.samples.append([])
+
+    def on_train_batch_end(self, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.samples[-1] += [float(image.sum()) for image in batch[0]]
 
     def on_train_epoch_end(self) -> None:
         self.losses.append(float(self.trainer.callback_metrics["train/loss_epoch"]))
@@ -85,7 +92,11 @@ def main(mode: str, folder: str) -> None:
         limit_memory()
     trainer.fit(module, loader)
     weights = [value for parameter in module.parameters() for value in parameter.flatten().tolist()]
-    sys.stdout.write(json.dumps({"weights": weights, "losses": module.losses, "steps": trainer.global_step}))
+    sys.stdout.write(
+        json.dumps(
+            {"weights": weights, "losses": module.losses, "samples": module.samples, "steps": trainer.global_step}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -103,24 +103,71 @@ def loader(**options: Any) -> DataLoader[Any]:
 VALIDATION = DataLoader(Numbers(4), batch_size=4)
 
 
-@pytest.mark.parametrize("workers", [{}, {"num_workers": 2}, {"num_workers": 2, "persistent_workers": True}])
-@pytest.mark.parametrize("drop_last", [False, True])
-@pytest.mark.parametrize("shuffle", [False, True])
-def test_every_sample_is_seen_once_per_epoch(workers: dict[str, Any], drop_last: bool, shuffle: bool) -> None:
-    """Whatever the loader: growth loses no sample, repeats none, and keeps validation and epoch ends."""
-    module = Validated()
-    automation = growing(module)
-    make_trainer([automation], max_epochs=3, num_sanity_val_steps=0).fit(
-        module, loader(drop_last=drop_last, shuffle=shuffle, **workers), VALIDATION
-    )
+class Steps(Callback):
+    """Counts how often a schedule that is stepped once per epoch was stepped, seen at the end of the fit."""
+
+    def __init__(self) -> None:
+        self.of_schedule = self.of_optimizer = 0
+
+    def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
+        self.of_schedule = trainer.lr_scheduler_configs[0].scheduler.last_epoch
+        self.of_optimizer = trainer.global_step
+
+
+class RunsOut(Validated):
+    """Holds three samples from the fourth batch on, and keeps what was trained, not what was tried.
+
+    Args:
+        fails: Whether memory runs out at all.
+    """
+
+    def __init__(self, *, fails: bool) -> None:
+        super().__init__()
+        self.fails = fails
+        self.batches = 0
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        if self.fails and self.batches >= 3 and len(batch) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().training_step(batch, batch_idx)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.batches += 1
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.01)
+        return {"optimizer": optimizer, "lr_scheduler": torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.9)}
+
+
+LOADERS = [
+    {"drop_last": drop_last, "shuffle": shuffle, **workers}
+    for drop_last in (False, True)
+    for shuffle in (False, True)
+    for workers in ({}, {"num_workers": 2}, {"num_workers": 2, "persistent_workers": True})
+]
+
+
+@pytest.mark.parametrize("change", ["grows at an epoch's start", "shrinks within an epoch"])
+@pytest.mark.parametrize("options", LOADERS, ids=lambda options: "-".join(map(str, options.values())))
+def test_every_sample_is_seen_once_per_epoch(options: dict[str, Any], change: str) -> None:
+    """Whatever the loader: no change loses a sample or repeats one; validation, epoch ends and schedules stay."""
+    shrinks = change.startswith("shrinks")
+    module, steps = RunsOut(fails=shrinks), Steps()
+    settings = {"effective_batch": "keep", "adjustment_frequency": 100} if shrinks else {}
+    automation = growing(module, **settings)
+    make_trainer([automation, steps], max_epochs=3, num_sanity_val_steps=0).fit(module, loader(**options), VALIDATION)
     assert [sorted(epoch) for epoch in module.epochs] == [list(range(SAMPLES))] * 3
-    assert module.sizes == [8] * 6 + [16] * 6
     assert module.validations == [(0, SAMPLES), (1, SAMPLES), (2, SAMPLES)]
-    assert module.totals == [6, 3, 3]
-    assert module.ended == 3
-    assert [(item.parameter, item.old, item.new, item.epoch) for item in automation.adjustments] == [
-        ("batch_size", 8, 16, 1)
-    ]
+    assert module.ended == steps.of_schedule == 3
+    changes = [(item.parameter, item.old, item.new, item.step, item.epoch) for item in automation.adjustments]
+    if shrinks:
+        assert module.sizes == [8] * 3 + [2] * 4 * 15
+        assert (module.totals, steps.of_optimizer) == ([6, 6, 6], 18)
+        assert changes == [("micro_batch_size", 8, 4, 3, 0), ("micro_batch_size", 4, 2, 3, 0)]
+    else:
+        assert module.sizes == [8] * 6 + [16] * 6
+        assert (module.totals, steps.of_optimizer) == ([6, 3, 3], 12)
+        assert changes == [("batch_size", 8, 16, 6, 1)]
 
 
 def test_a_last_batch_that_is_smaller_is_still_seen() -> None:

@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from lightning_automations import DynamicBatchSizeOptimizer
 from lightning_automations.callbacks.survival import obstacle
@@ -242,8 +243,9 @@ def test_a_batch_without_any_loss_changes_nothing() -> None:
 def fit_fails(module: pl.LightningModule, *callbacks: Callback, expected: type[BaseException], **options: Any) -> Any:
     """The error with which a fit ends."""
     validation = [val_loader()] if isinstance(module, ValidationRunsOut) else []
+    training = None if isinstance(module, LoaderRunsOut) else loader(10, 40)
     with pytest.raises(expected) as caught:
-        make_trainer(callbacks, max_epochs=1, **options).fit(module, loader(10, 40), *validation)
+        make_trainer(callbacks, max_epochs=1, **options).fit(module, training, *validation)
     return caught.value
 
 
@@ -288,29 +290,73 @@ class OptimizerRunsOut(Limited):
 
 
 class ValidationRunsOut(Limited):
-    """Its validation does not fit."""
+    """Its validation does not fit; the error arises in its forward."""
+
+    def forward(self, batch: Any) -> None:
+        raise torch.OutOfMemoryError(OUT_OF_MEMORY)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self(batch)
+
+
+class HookOfModule(Limited):
+    """One of its hooks needs too much memory."""
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+
+
+class LoaderRunsOut(Limited):
+    """Its training data do not fit."""
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(Fails(), batch_size=10)
+
+
+class Fails(Dataset[Any]):
+    """Samples of any size are too large."""
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> Any:
         raise torch.OutOfMemoryError(OUT_OF_MEMORY)
 
 
 @pytest.mark.parametrize(
-    ("module", "callbacks", "steps"),
+    ("module", "callbacks", "steps", "place"),
     [
-        (OptimizerRunsOut, [], [10]),
-        (ValidationRunsOut, [], [10, 10, 10, 10]),
-        (Limited, [HookRunsOut("on_after_backward")], [10]),
-        (Limited, [HookRunsOut("on_train_batch_start")], []),
-        (Limited, [HookRunsOut("on_before_optimizer_step")], [10]),
+        (OptimizerRunsOut, [], [10], "the step of the optimizer StepRunsOut"),
+        (ValidationRunsOut, [], [10] * 4, "the module's validation_step, which is not split"),
+        (LoaderRunsOut, [], [], "the data loader, before the batch could be split"),
+        (Limited, [HookRunsOut("on_after_backward")], [10], "the callback HookRunsOut"),
+        (Limited, [HookRunsOut("on_train_batch_start")], [], "the callback HookRunsOut"),
+        (Limited, [HookRunsOut("on_before_optimizer_step")], [10], "the callback HookRunsOut"),
+        (HookOfModule, [], [10], "the module's on_before_optimizer_step, which is not run again"),
     ],
 )
-def test_errors_elsewhere_pass_untouched(module: Any, callbacks: Any, steps: list[int]) -> None:
-    """Optimizer, validation and callbacks of the user: no blind retry, and the message is as it was."""
+def test_errors_elsewhere_end_the_run_and_name_the_place(
+    module: Any, callbacks: Any, steps: list[int], place: str
+) -> None:
+    """Optimizer, validation, loader, callbacks and hooks: no blind retry, and the message says where it was."""
     faulty, automation = module(), DynamicBatchSizeOptimizer()
     error = fit_fails(faulty, automation, *callbacks, expected=torch.OutOfMemoryError, num_sanity_val_steps=0)
-    assert str(error) == OUT_OF_MEMORY
+    assert str(error).startswith(f"{OUT_OF_MEMORY}\nMemory ran out in {place}")
+    assert str(error).count("\n") == 1
     assert faulty.sizes == steps
     assert automation.adjustments == []
+
+
+def test_an_error_in_the_sanity_check_is_named() -> None:
+    """Before training has begun, too."""
+    error = fit_fails(ValidationRunsOut(), DynamicBatchSizeOptimizer(), expected=torch.OutOfMemoryError)
+    assert "Memory ran out in the module's validation_step of the sanity check" in str(error)
+
+
+def test_switched_off_it_adds_nothing_to_an_error() -> None:
+    """``enabled: false`` is plain Lightning, its messages included."""
+    error = fit_fails(ValidationRunsOut(), DynamicBatchSizeOptimizer(enabled=False), expected=torch.OutOfMemoryError)
+    assert str(error) == OUT_OF_MEMORY
 
 
 def test_below_the_smallest_size_the_first_error_says_what_was_tried() -> None:
@@ -337,10 +383,81 @@ def test_a_batch_that_cannot_be_split_says_so() -> None:
     assert str(error).startswith(f"{OUT_OF_MEMORY}\nThis batch cannot be split")
 
 
+def ragged(samples: list[Tensor]) -> dict[str, Tensor]:
+    """Rows of all samples below each other, and how many each sample has: nothing that says where samples are."""
+    counts = [int(sample[0]) % 3 + 1 for sample in samples]
+    rows = torch.cat([sample.repeat(count, 1) for sample, count in zip(samples, counts, strict=True)])
+    return {"rows": rows, "counts": torch.tensor(counts), "common": torch.zeros(13)}
+
+
+def split_ragged(batch: dict[str, Tensor], size: int) -> list[dict[str, Tensor]]:
+    """Pieces of at most so many samples."""
+    rows = batch["rows"].split(batch["counts"].tolist())
+    return [
+        {"rows": torch.cat(rows[start : start + size]), "counts": batch["counts"][start : start + size]}
+        for start in range(0, len(rows), size)
+    ]
+
+
+class Ragged(pl.LightningModule):
+    """Holds so many samples; its loss is the mean over samples of sums over their rows."""
+
+    def __init__(self, fits: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(2, 1).double()
+        self.fits = fits
+        self.sizes: list[int] = []
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        self.sizes.append(len(batch["counts"]))
+        if self.sizes[-1] > self.fits:
+            raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+        sums = torch.stack([rows.sum() for rows in self.layer(batch["rows"]).tanh().split(batch["counts"].tolist())])
+        self.log("loss", sums.mean(), batch_size=len(sums), on_step=False, on_epoch=True)
+        return sums.mean()
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class RaggedData(pl.LightningDataModule):
+    """Batches of seven samples, the last of five."""
+
+    def train_dataloader(self) -> Any:
+        samples = [torch.tensor([number, number / 19.0], dtype=torch.float64) for number in range(19)]
+        return DataLoader(samples, batch_size=7, collate_fn=ragged)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("owner", ["module", "data"])
+def test_a_batch_of_any_form_is_cut_by_the_users_own_split(owner: str) -> None:
+    """Ragged batches with a split_batch of the module or the data module: weights and logs of the whole batch."""
+    runs = {}
+    for fits in (UNLIMITED, 3):
+        module, data = Ragged(fits), RaggedData()
+        (module if owner == "module" else data).split_batch = split_ragged  # type: ignore[assignment]
+        trainer = make_trainer([DynamicBatchSizeOptimizer()], max_epochs=2)
+        trainer.fit(module, datamodule=data)
+        numbers = torch.cat([value.flatten() for value in weights(module)]).tolist()
+        runs[fits] = [*numbers, float(trainer.callback_metrics["loss"])], module.sizes
+    assert runs[3][0] == pytest.approx(runs[UNLIMITED][0], rel=1e-12)
+    assert runs[UNLIMITED][1] == [7, 7, 5] * 2
+    assert runs[3][1] == [7, 4, 2, 2, 2, 1, 2, 2, 2, 1, 2, 2, 1, *[2, 2, 2, 1] * 2, 2, 2, 1]
+
+
 class Coupled(Limited):
     """Its loss depends on which samples are together."""
 
     couples_samples = True
+
+
+class CoupledForward(ValidationRunsOut):
+    """The same with an error in its forward."""
+
+    couples_samples = True
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return self(batch)
 
 
 class Manual(Limited):
@@ -366,6 +483,7 @@ class TakesIterator(Regression):
     ("module", "why"),
     [
         (lambda: Coupled(3), "couples the samples"),
+        (CoupledForward, "couples the samples"),
         (Manual, "optimizes manually"),
         (TakesIterator, "dataloader_iter"),
     ],
@@ -375,7 +493,8 @@ def test_where_pieces_are_impossible_it_says_so_and_stays_out(
 ) -> None:
     """The error passes as in plain Lightning, and the log has said at the start that it would."""
     caplog.set_level("INFO")
-    error = fit_fails(module(), DynamicBatchSizeOptimizer(), expected=torch.OutOfMemoryError)
+    automation = DynamicBatchSizeOptimizer()
+    error = fit_fails(module(), automation, expected=torch.OutOfMemoryError, num_sanity_val_steps=0)
     assert str(error).startswith(OUT_OF_MEMORY)
     assert "\n" not in str(error)
     assert any("stays out" in record.message and why in record.message for record in caplog.records)

@@ -37,6 +37,9 @@ def test_a_run_that_memory_does_not_hold_ends_like_one_with_enough_memory(tmp_pa
     automated: dict[str, Any] = json.loads(printed["automated"][0])
     unlimited: dict[str, Any] = json.loads(printed["unlimited"][0])
     assert automated["steps"] == unlimited["steps"] == 4
+    # An image is known by its sum.
+    assert automated["samples"] == unlimited["samples"]
+    assert [len(set(epoch)) for epoch in automated["samples"]] == [96, 96]
     # In double precision, so that what is left is no matter of rounding.
     assert automated["weights"] == pytest.approx(unlimited["weights"], rel=1e-10)
     assert automated["losses"] == pytest.approx(unlimited["losses"], rel=1e-10)

@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -120,6 +121,29 @@ def test_more_memory_per_sample_is_followed() -> None:
     assert len(run.changes) <= 3
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_a_neighbour_and_longer_samples_together(seed: int) -> None:
+    """10,000 steps of each in turn, with failures above the memory: under the target in three changes, then rest."""
+    draw = random.Random(seed)
+    fixed, slope, neighbour, noise = 0.2, 0.004, 0.0, 0.004
+    run = Run(lambda size: fixed + neighbour + slope * size + draw.gauss(0, noise), 256, grows=False)
+    run.brain.start(0.15)
+    failed: list[int] = []
+    for neighbour, slope in ((0.0, 0.004), (0.3, 0.004), (0.0, 0.004), (0.0, 0.008), (0.3, 0.008)):
+        run.changes.clear()
+        for _ in range(100):  # decisions of 100 steps
+            while run.share(run.size) > 1.0:
+                failed.append(run.size)
+                assert run.brain.recover(step=run.step, epoch=0, failed=run.size, samples=256) is not None
+            before = list(failed)
+            run.observe()
+            assert all(run.size < size for size in before)
+        assert len(run.changes) <= 3
+        directions = [int(str(change.new)) > int(str(change.old)) for change in run.changes]
+        assert sum(one is not other for one, other in pairwise(directions)) <= 1
+        assert fixed + neighbour + slope * run.size <= TARGET + 3 * noise
+
+
 def test_memory_that_is_full_of_other_things_is_no_reason_for_pieces() -> None:
     """Where even the smallest piece is above the target, nothing would be gained."""
     run = Run(lambda size: 0.9 + 0.0001 * size, 32)
@@ -183,15 +207,24 @@ def test_an_error_halves_down_to_the_smallest_size() -> None:
 
 def test_after_an_error_larger_sizes_are_tried_seldom() -> None:
     """Half the way to the size that failed after ten calm decisions, three times at most."""
-    run = Run(lambda size: math.nan, 1000, grows=False)
-    run.brain.recover(step=0, epoch=0, failed=1000, samples=1000)
-    run.brain.recover(step=0, epoch=0, failed=500, samples=1000)
+    run = Run(lambda size: math.nan, 100_000, grows=False)
+    run.brain.recover(step=0, epoch=0, failed=1000, samples=100_000)
+    run.brain.recover(step=0, epoch=0, failed=500, samples=100_000)
     run.observe(100)
     assert [(item.step, item.old, item.new) for item in run.changes] == [
         (1000, 250, 375),
         (2000, 375, 437),
         (3000, 437, 468),
     ]
+
+
+def test_no_larger_size_is_tried_that_makes_as_many_pieces() -> None:
+    """1000 samples are three pieces of 334 at 375 and at 437: the second would be a change of nothing."""
+    run = Run(lambda size: math.nan, 1000, grows=False)
+    run.brain.recover(step=0, epoch=0, failed=1000, samples=1000)
+    run.brain.recover(step=0, epoch=0, failed=500, samples=1000)
+    run.observe(100)
+    assert [(item.step, item.old, item.new) for item in run.changes] == [(1000, 250, 375)]
     assert {item.reason.value for item in run.changes} == {"no_error_since"}
 
 

@@ -56,6 +56,26 @@ def test_the_limit_of_a_cgroup_counts(tmp_path: Path, membership: str, file: str
     assert HostMemory(proc=folder, cgroups=tmp_path / "cgroup").read().total_bytes == total * MEBI
 
 
+@pytest.mark.parametrize(
+    ("membership", "folder", "limit", "stat"),
+    [
+        ("0::/job", "job", "memory.max", "anon 230686720\nfile 999999999\nshmem 31457280\n"),
+        ("4:memory:/job", "memory/job", "memory.limit_in_bytes", "rss 1\ntotal_rss 230686720\ntotal_shmem 31457280\n"),
+    ],
+)
+def test_the_workers_of_a_cgroup_count(tmp_path: Path, membership: str, folder: str, limit: str, stat: str) -> None:
+    """250 MiB are written in the group, 90 of them by this process: 160 by its workers; the cache of files is none."""
+    process, group = proc(tmp_path), tmp_path / "cgroup" / folder
+    with (process / "self" / "status").open("a") as status:
+        status.write(f"RssAnon:\t{80 * 1024} kB\nRssShmem:\t{10 * 1024} kB\n")
+    (process / "self" / "cgroup").write_text(f"{membership}\n")
+    group.mkdir(parents=True)
+    (group / limit).write_text(f"{400 * MEBI}\n")
+    (group / "memory.stat").write_text(stat)
+    reading = HostMemory(proc=process, cgroups=tmp_path / "cgroup").read()
+    assert reading == MemoryReading(used_bytes=260 * MEBI, peak_bytes=310 * MEBI, total_bytes=400 * MEBI)
+
+
 @pytest.mark.parametrize(("name", "used"), [("RLIMIT_DATA", 300), ("RLIMIT_AS", 900)])
 def test_the_limit_of_the_process_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, used: int) -> None:
     """Against it, what is reserved counts, and the peak above what is resident now."""

@@ -31,10 +31,11 @@ from lightning_automations.probes.out_of_memory import free_cached_memory, is_ou
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried to"),
         RuntimeError("std::bad_alloc"),
+        RuntimeError("could not create a primitive"),
     ],
 )
 def test_errors_of_every_allocator_are_known(error: BaseException) -> None:
-    """CUDA, cuDNN, cuBLAS, HIP, XPU, MPS, the CPU allocator, and Python itself."""
+    """CUDA, cuDNN, cuBLAS, HIP, XPU, MPS, the CPU allocator, oneDNN, and Python itself."""
     assert is_out_of_memory(error)
 
 
@@ -44,6 +45,7 @@ def test_errors_of_every_allocator_are_known(error: BaseException) -> None:
         RuntimeError("mat1 and mat2 shapes cannot be multiplied (4x3 and 4x3)"),
         RuntimeError("CUDA error: device-side assert triggered"),
         RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasGemmEx`"),
+        RuntimeError("could not create a primitive descriptor for a convolution forward propagation primitive"),
         ValueError("the pool of names is out of memory"),
         KeyError("exp_avg"),
         KeyboardInterrupt(),

@@ -1,0 +1,81 @@
+"""Where memory ran out: the place and the remedy, for errors that no splitting can help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import FrameType
+
+from lightning.pytorch import Trainer
+from torch.optim import Optimizer
+from torch.utils.data import Dataset
+
+from lightning_automations.callbacks.namespaces import CALLBACK_BASES
+from lightning_automations.probes.out_of_memory import is_out_of_memory
+
+__all__ = ["explain", "name_the_place"]
+
+_MARK = "_lightning_automations_explained"
+_OF_THE_STEP = frozenset({"training_step", "backward"})
+_HOOKS = _OF_THE_STEP | {"validation_step", "transfer_batch_to_device", "configure_gradient_clipping", "optimizer_step"}
+
+
+def explain(error: BaseException, text: str) -> None:
+    """Add a line to an error's message, once: the first explanation is nearest to the cause."""
+    if not hasattr(error, _MARK):
+        error.args = (f"{error}\n{text}",)
+        setattr(error, _MARK, True)
+
+
+def name_the_place(error: BaseException, trainer: Trainer) -> None:
+    """Add to an out-of-memory error where it arose and what helps there; an error of another kind is left alone.
+
+    Args:
+        error: The error that ended the fit.
+        trainer: The trainer.
+    """
+    place = _place_of(error, trainer) if is_out_of_memory(error) else None
+    if place is not None:
+        explain(error, place)
+
+
+def _place_of(error: BaseException, trainer: Trainer) -> str | None:
+    """Where an out-of-memory error arose and what helps there; None in a training step's forward or backward pass.
+
+    The innermost frame that belongs to the module, an optimizer, a callback or the data says it.
+    """
+    for frame in _innermost_first(error):
+        owner = frame.f_locals.get("self")
+        hook = frame.f_code.co_name
+        # Either package's module; its own helpers, and forward, say less than the hook that called them.
+        if hasattr(owner, "automatic_optimization") and (hook in _HOOKS or hook.startswith("on_")):
+            return None if hook in _OF_THE_STEP else f"Memory ran out in {_of_the_module(hook, trainer)}"
+        if isinstance(owner, Optimizer):
+            return (
+                f"Memory ran out in the step of the optimizer {type(owner).__name__}, which does not depend on the "
+                "batch: its states may be half made, so the step is not run again. Use an optimizer with fewer states, "
+                "or a smaller target_vram_usage, so that pieces leave room for them."
+            )
+        if isinstance(owner, CALLBACK_BASES):
+            return f"Memory ran out in the callback {type(owner).__name__}, which is not run again."
+        if isinstance(owner, Dataset) or type(owner).__module__.startswith("torch.utils.data"):
+            return (
+                "Memory ran out in the data loader, before the batch could be split: use a smaller batch_size there, "
+                "fewer workers, or a smaller prefetch_factor."
+            )
+    return None
+
+
+def _of_the_module(hook: str, trainer: Trainer) -> str:
+    if hook.startswith(("validation", "on_validation")):
+        when = " of the sanity check" if trainer.sanity_checking else ""
+        return f"the module's {hook}{when}, which is not split: use a smaller batch_size in the validation loader."
+    return f"the module's {hook}, which is not run again."
+
+
+def _innermost_first(error: BaseException) -> Iterator[FrameType]:
+    frames = []
+    link = error.__traceback__
+    while link is not None:
+        frames.append(link.tb_frame)
+        link = link.tb_next
+    return reversed(frames)
