@@ -72,8 +72,8 @@ def _layout(chart: Chart) -> dict[str, Any]:
         "yaxis": {
             "title": {"text": _plain(chart.axis)},
             "type": "log" if chart.logarithmic else "linear",
-            # decades are named in words that are read, not as powers of a prefix
-            **({"dtick": 1, "exponentformat": "power"} if chart.logarithmic and _decades(chart) > 1.5 else {}),
+            **({"dtick": 1 if _decades(chart) > 3 else "D2", "tickformat": "~g"} if chart.logarithmic else {}),
+            "automargin": True,
             **grid,
         },
         "shapes": shapes,
