@@ -119,10 +119,9 @@ def test_settings_are_logged_once_beside_those_of_the_module(tmp_path: Path) -> 
     """Under names of their own; TensorBoard, which has one entry for a run, gets them as text."""
 
     class Parameters(Regression):
-        def __init__(self) -> None:
+        def __init__(self, width: int = 3) -> None:
             super().__init__()
-            self.hparams.update({"width": 3})
-            self._log_hyperparams = True
+            self.save_hyperparameters()
 
     csv, board, other = CSVLogger(tmp_path), TensorBoardLogger(), MLFlowLogger()
     trainer = make_trainer([AdaptiveGradientClipping(max_threshold=7.0)], max_steps=4, logger=[csv, board, other])
@@ -171,27 +170,25 @@ class Shown(TQDMProgressBar):
         self.items.append(self.get_metrics(trainer, pl_module))
 
 
-class RichShown(RichProgressBar, Shown):
+class RichShown(RichProgressBar):
     """The same for rich."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: list[dict[str, Any]] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
+        super().on_train_batch_end(trainer, pl_module, *args)
+        self.items.append(self.get_metrics(trainer, pl_module))
 
 
 @pytest.mark.parametrize("kind", [Shown, RichShown])
-def test_the_progress_bar_shows_values_on_request(kind: type[Any]) -> None:
+def test_the_progress_bar_shows_values_on_request(kind: type[Shown | RichShown]) -> None:
     """As often as the trainer logs; without a logger too. Afterwards the bar is as it was."""
-    bar = kind() if kind is Shown else RichProgressBar()
-    items: list[dict[str, Any]] = []
-    if kind is not Shown:
-        original = type(bar).on_train_batch_end
-
-        def remember(trainer: Any, pl_module: Any, *args: Any) -> None:
-            original(bar, trainer, pl_module, *args)
-            items.append(bar.get_metrics(trainer, pl_module))
-
-        bar.on_train_batch_end = remember
+    bar = kind()
     fitted(callbacks=[bar], bar=True, progress_bar=True)
-    shown = items or bar.items
-    assert {"clip", "skipped"} <= set(shown[-1])
-    assert "clip" not in shown[0]
+    assert {"clip", "skipped"} <= set(bar.items[-1])
+    assert "clip" not in bar.items[0]
     assert "get_metrics" not in vars(bar)
 
 
@@ -211,12 +208,10 @@ def test_a_bar_with_a_method_of_its_own_is_left_to_its_owner() -> None:
     assert bar.get_metrics(None, None) == {"mine": 1}  # type: ignore[arg-type]
     values.detach()
     assert "get_metrics" in vars(bar)
-    other = SimpleNamespace()
-    other_bar = type("Bar", (), {"get_metrics": lambda self, trainer, pl_module: {"loss": 1}})()
-    other.progress_bar_callback = other_bar
-    values = ProgressBarValues(other)  # type: ignore[arg-type]
+    usual = type("Bar", (), {"get_metrics": lambda self, trainer, pl_module: {"loss": 1}})()
+    values = ProgressBarValues(SimpleNamespace(progress_bar_callback=usual))  # type: ignore[arg-type]
     values.show("own", {"level": 2.0, "unknown": float("nan")})
-    assert other_bar.get_metrics(None, None) == {"loss": 1, "level": 2.0}
+    assert usual.get_metrics(None, None) == {"loss": 1, "level": 2.0}
     ProgressBarValues(SimpleNamespace(progress_bar_callback=None)).show("own", {})  # type: ignore[arg-type]
 
 
