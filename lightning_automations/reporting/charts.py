@@ -51,10 +51,12 @@ def charts_of(run: RunRecord) -> tuple[list[Chart], list[str]]:
 
 def _loss(run: RunRecord) -> list[Chart]:
     names = sorted((name for name in _own(run) if _is_loss(name)), key=lambda name: (_is_validation(name), name))
-    lines = [Line(name, run.series[name]) for name in names[:_LOSSES_SHOWN]]
     smoothed = _value(run, RATE, "smoothed_loss")
-    if smoothed is not None:
-        lines.append(Line("smoothed, as it is judged", smoothed, quiet=bool(lines)))
+    # The loss of single batches would hide the other curves: where there is a smooth one, it goes behind them.
+    lines = [] if smoothed is None else [Line("smoothed, as it is judged", smoothed)]
+    lines += [
+        Line(name, run.series[name], quiet=bool(lines) and not _is_validation(name)) for name in names[:_LOSSES_SHOWN]
+    ]
     changes = [change for change in run.changes if change.automation in (RATE, BATCH)]
     note = _not_shown(names, _LOSSES_SHOWN)
     return _chart(run, "loss", "Loss", "loss", lines, changes, logarithmic=spans_decades(lines), note=note)

@@ -98,11 +98,9 @@ def _skipped(run: RunRecord) -> list[str]:
 def _stop(run: RunRecord, change: Change) -> str:
     verb = "stopped" if change.applied else "would have stopped"
     text = f"{change.automation} {verb} the run at step {change.step}: {change.why}"
-    planned = run.sessions[change.session].planned_steps
-    if not planned:
-        return f"{text}."
-    share = 100 * max(0, planned - change.step) / planned
-    return f"{text}. Saved: {share:.0f} % of {planned} planned steps."
+    # The stopper's own account: it knows the plan as it was when it stopped, with a batch that may have grown.
+    said = [end.summary for end in run.ends if (end.session, end.automation) == (change.session, change.automation)]
+    return f"{text} ({said[-1]})." if said else f"{text}."
 
 
 def _trials_taken_back(run: RunRecord) -> list[Change]:

@@ -36,6 +36,7 @@ def eventful(tmp_path: Path) -> RunRecord:
         change(step=25, reason="plateau", run="b"),
         change(STOPPING, step=30, reason="plateau", run="b", parameter="should_stop", old=False, new=True),
         entry("retired", CLIPPING, step=30, run="b", why="enough", fallback={}),
+        entry("end", STOPPING, step=30, run="b", adjustments=1, retired=False, summary="70 % saved"),
     )
     logged = {
         "train__loss": [3.0, math.nan, 1.0],
@@ -83,6 +84,7 @@ def test_charts_show_targets_limits_and_resumptions(eventful: RunRecord) -> None
     assert [level.value for level in charts["stopping"].levels] == [30.0, 40.0]
     assert "min_iterations 10" in charts["stopping"].note
     assert {chart.sessions for chart in charts.values()} == {(20,)}
+    assert [line.name for line in charts["loss"].lines if line.quiet] == ["train/loss"]
     assert "lr-Adam" not in {line.name for chart in charts.values() for line in chart.lines}
 
 
@@ -97,7 +99,9 @@ def test_the_verdict_tells_trouble_savings_and_rest(eventful: RunRecord) -> None
         "DynamicBatchSizeOptimizer changed micro_batch_size at step 12: the batch did not fit into memory.",
         "AdaptiveGradientClipping kept 2 steps with non-finite gradients from the weights.",
     )
-    assert verdict.saved[0].endswith("Saved: 70 % of 100 planned steps.")
+    assert verdict.saved == (
+        f"{STOPPING} stopped the run at step 30: no improvement for the length of the patience (70 % saved).",
+    )
     assert len(verdict.adjusted) == 2
     assert verdict.left_alone == ("AdaptiveGradientClipping retired at step 30: enough.",)
 
