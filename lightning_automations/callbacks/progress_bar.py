@@ -50,7 +50,7 @@ class ProgressBarValues:
     def detach(self) -> None:
         """Give the bar back as it was."""
         if self._attached:
-            del self._bar.get_metrics
+            vars(self._bar).pop("get_metrics", None)
             self._attached = False
 
     def _attach(self) -> None:

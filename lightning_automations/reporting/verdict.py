@@ -96,11 +96,12 @@ def _skipped(run: RunRecord) -> list[str]:
 
 
 def _stop(run: RunRecord, change: Change) -> str:
-    verb = "stopped" if change.applied else "would have stopped"
-    text = f"{change.automation} {verb} the run at step {change.step}: {change.why}"
     # The stopper's own account: it knows the plan as it was when it stopped, with a batch that may have grown.
     said = [end.summary for end in run.ends if (end.session, end.automation) == (change.session, change.automation)]
-    return f"{text} ({said[-1]})." if said else f"{text}."
+    if change.applied and said:
+        return f"{change.automation} {said[-1]}."
+    verb = "stopped" if change.applied else "would have stopped"
+    return f"{change.automation} {verb} the run at step {change.step}: {change.why}."
 
 
 def _trials_taken_back(run: RunRecord) -> list[Change]:

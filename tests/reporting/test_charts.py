@@ -36,7 +36,9 @@ def eventful(tmp_path: Path) -> RunRecord:
         change(step=25, reason="plateau", run="b"),
         change(STOPPING, step=30, reason="plateau", run="b", parameter="should_stop", old=False, new=True),
         entry("retired", CLIPPING, step=30, run="b", why="enough", fallback={}),
-        entry("end", STOPPING, step=30, run="b", adjustments=1, retired=False, summary="70 % saved"),
+        entry(
+            "end", STOPPING, step=30, run="b", adjustments=1, retired=False, summary="stopped at step 30, 70 % saved"
+        ),
     )
     logged = {
         "train__loss": [3.0, math.nan, 1.0],
@@ -99,9 +101,7 @@ def test_the_verdict_tells_trouble_savings_and_rest(eventful: RunRecord) -> None
         "DynamicBatchSizeOptimizer changed micro_batch_size at step 12: the batch did not fit into memory.",
         "AdaptiveGradientClipping kept 2 steps with non-finite gradients from the weights.",
     )
-    assert verdict.saved == (
-        f"{STOPPING} stopped the run at step 30: no improvement for the length of the patience (70 % saved).",
-    )
+    assert verdict.saved == (f"{STOPPING} stopped at step 30, 70 % saved.",)
     assert len(verdict.adjusted) == 2
     assert verdict.left_alone == ("AdaptiveGradientClipping retired at step 30: enough.",)
 
@@ -123,6 +123,13 @@ def test_a_dry_run_is_told_as_one(tmp_path: Path) -> None:
     verdict = verdict_of(read_run(tmp_path))
     assert verdict.headline.startswith("Dry run, nothing was changed: ")
     assert "would have changed factor" in verdict.rescued[0]
+
+
+def test_a_run_that_was_killed_after_its_stop_is_told_by_the_adjustment(tmp_path: Path) -> None:
+    """There are no last words then."""
+    write_journal(tmp_path, start(STOPPING), change(STOPPING, step=5, reason="plateau", parameter="should_stop"))
+    [saved] = verdict_of(read_run(tmp_path)).saved
+    assert saved == f"{STOPPING} stopped the run at step 5: no improvement for the length of the patience."
 
 
 def test_a_run_without_events_changed_nothing(tmp_path: Path) -> None:
