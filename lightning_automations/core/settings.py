@@ -47,7 +47,7 @@ class AutomationSettings:
         journal: ``auto`` writes ``automations.jsonl`` into the trainer's log folder when there is a logger; a path
             writes there; False writes nothing.
         report: True writes ``report.html`` beside the journal when training ends, a path writes it there. About 2 MB,
-            and 2 seconds after the last step; needs the extra ``report``.
+            and about a second after the last step; needs the extra ``report``.
         progress_bar: Show a few values in the progress bar, as often as the trainer logs.
 
     Raises:
