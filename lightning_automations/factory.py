@@ -43,8 +43,9 @@ def build_callbacks(source: str | os.PathLike[str] | Mapping[Any, Any]) -> list[
     The section ``training_automations`` is looked for at the root and under ``train``; every other key is left alone.
     An automation is built when the section names it, in CamelCase or snake_case, and it is not disabled; an empty
     value takes the defaults. A section that names none builds all but ``DynamicLossScheduling``. ``enabled: false``
-    turns off one automation or the whole section. ``journal`` and ``dry_run`` on the section hold for every automation
-    that does not write its own. Interpolations of OmegaConf are resolved against the whole configuration.
+    turns off one automation or the whole section. ``journal``, ``dry_run``, ``report`` and ``progress_bar`` on the
+    section hold for every automation that does not write its own. Interpolations of OmegaConf are resolved against the
+    whole configuration.
 
     Args:
         source: The path of a YAML file, a mapping, or a ``DictConfig``.

@@ -70,12 +70,12 @@ def test_the_command_is_installed() -> None:
 
 
 def test_the_wheel_brings_types_and_examples(tmp_path: Path) -> None:
-    """An installed wheel has the type marker and the example configurations, and no tests."""
+    """An installed wheel has the type marker, the page of the report and the example configurations, and no tests."""
     from hatchling.builders.wheel import WheelBuilder
 
     [wheel] = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert "lightning_automations/py.typed" in names
+    assert {"lightning_automations/py.typed", "lightning_automations/reporting/templates/page.html"} <= names
     for example in (ROOT / "example_configs").glob("*.yml"):
         assert f"lightning_automations/example_configs/{example.name}" in names
     assert "lightning_automations/example_configs/super_resolution.yml" in names

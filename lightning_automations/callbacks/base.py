@@ -13,6 +13,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_automations.callbacks.deciding import DecidingAutomation
+from lightning_automations.callbacks.final_report import refuse_report_without_packages
 from lightning_automations.callbacks.namespaces import CALLBACK_BASES
 from lightning_automations.callbacks.recording import Recorder
 from lightning_automations.callbacks.session import FitSession, automations_of
@@ -76,6 +77,8 @@ class AutomationCallback(DecidingAutomation, *CALLBACK_BASES):  # type: ignore[m
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
+        if self.settings.enabled:
+            refuse_report_without_packages(self.settings)
         known = self._trainer() if self._trainer is not None else None
         if known is not trainer and not self._state_waits:
             self._start_afresh()
@@ -111,7 +114,7 @@ class AutomationCallback(DecidingAutomation, *CALLBACK_BASES):  # type: ignore[m
         period = self.period_steps()
         if period is not None and self._step // period != previous // period:
             self.decision_point(trainer, pl_module)
-        if trainer.loggers and logs_are_due(trainer):
+        if (trainer.loggers or self.settings.progress_bar) and logs_are_due(trainer):
             self._guarded(trainer, self._recorder.log_values, trainer, self._values(trainer))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -184,7 +187,7 @@ class AutomationCallback(DecidingAutomation, *CALLBACK_BASES):  # type: ignore[m
             self._guarded(trainer, self.end, trainer, pl_module)
             self._report_end(trainer)
         self._awake = False
-        self.session.leave()
+        self.session.leave(self.settings)
         self.rate_state = self.session.rate.state_dict()
         self._session = None
 

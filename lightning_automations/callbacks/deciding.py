@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from lightning_automations.callbacks.harmless import raises_errors
 from lightning_automations.callbacks.ranks import agreed
 from lightning_automations.callbacks.recording import Recorder
 from lightning_automations.callbacks.session import FitSession
@@ -23,7 +23,6 @@ __all__ = ["DecidingAutomation"]
 
 log = logging.getLogger(__name__)
 
-ON_ERROR_VARIABLE = "LIGHTNING_AUTOMATIONS_ON_ERROR"
 ADJUSTMENTS_KEPT = 1000
 """Adjustments kept in memory and in checkpoints; the journal keeps all."""
 
@@ -144,7 +143,7 @@ class DecidingAutomation(AutomationSurface):
         except (ConfigError, MisconfigurationException):
             raise
         except Exception as error:
-            if "raise" in (self.settings.on_error, os.environ.get(ON_ERROR_VARIABLE)):
+            if self.settings.on_error == "raise" or raises_errors():
                 raise
             self._fail(trainer, error)
             return None

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["JOURNAL_NAME", "Journal"]
+from lightning_automations.core.recorded import JOURNAL_NAME
+
+__all__ = ["Journal"]
 
 log = logging.getLogger(__name__)
-
-JOURNAL_NAME = "automations.jsonl"
 
 
 class Journal:

@@ -190,9 +190,11 @@ class IntelligentLearningRateScheduler(FollowsFallback):
 
     def values(self) -> Mapping[str, float]:
         rates = [rate for group_rates in self.session.rate.effective for rate in group_rates]
+        scheduled = [rate for group_rates in self.session.rate.scheduled for rate in group_rates]
         return {
             "factor": self.brain.factor,
             "learning_rate": rates[0] if rates else math.nan,
+            "scheduled_learning_rate": scheduled[0] if scheduled else math.nan,
             "smoothed_loss": self.brain.smoothed_loss,
         }
 

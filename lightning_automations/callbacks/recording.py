@@ -12,8 +12,11 @@ import torch
 from lightning.pytorch import Trainer
 
 from lightning_automations.callbacks.journal import Journal
+from lightning_automations.callbacks.outlets import Outlets
+from lightning_automations.callbacks.progress_bar import ProgressBarValues
 from lightning_automations.callbacks.session import FitSession
 from lightning_automations.core.decision import Adjustment, describe
+from lightning_automations.core.recorded import value_name
 from lightning_automations.core.settings import AutomationSettings
 from lightning_automations.lightning_internals import logging_step
 
@@ -34,11 +37,17 @@ class Recorder:
         self._settings = settings
         self._metrics_name = metrics_name
         self._journal = Journal(None, run="")
+        self._outlets: Outlets | None = None
+        self._bar: ProgressBarValues | None = None
 
     def open(self, trainer: Trainer, session: FitSession, *, effective: AutomationSettings, retired: bool) -> None:
         """Open the journal for one fit, and say under which settings it begins."""
         self._journal = session.journal(self._settings.journal)
-        self._write(trainer, "start", settings=asdict(effective), retired=retired)
+        self._outlets = session.outlets
+        self._bar = session.bar if self._settings.progress_bar else None
+        self._outlets.settings(self._name, asdict(effective))
+        planned = session.length.steps
+        self._write(trainer, "start", settings=asdict(effective), retired=retired, planned_steps=planned)
         changes = [
             f"{name} {getattr(self._settings, name)} -> {getattr(effective, name)}"
             for name in type(effective).types()
@@ -50,8 +59,10 @@ class Recorder:
     def adjustment(self, trainer: Trainer, adjustment: Adjustment) -> None:
         """One change that was made, or would have been made in a dry run."""
         dry_run = self._settings.dry_run
+        sentence = ("(dry run) " if dry_run else "") + describe(adjustment)
         if trainer.is_global_zero:
-            log.info("%s%s", "(dry run) " if dry_run else "", describe(adjustment))
+            log.info("%s", sentence)
+        self._event(sentence, step=adjustment.step)
         details = {name: value for name, value in adjustment.as_dict().items() if name != "automation"}
         self._write(trainer, "adjustment", **details, applied=not dry_run)
 
@@ -59,6 +70,7 @@ class Recorder:
         """The automation hands over to its fallback."""
         if trainer.is_global_zero:
             log.warning("%s retires at step %d: %s", self._name, trainer.global_step, why)
+        self._event(f"step {trainer.global_step}: {self._name} retires: {why}", step=trainer.global_step)
         self._write(trainer, "retired", why=why, fallback=dict(self._settings.fallback))
 
     def note(self, trainer: Trainer, message: str) -> None:
@@ -86,16 +98,21 @@ class Recorder:
     def log_values(self, trainer: Trainer, values: Mapping[str, float]) -> None:
         """Hand values to the loggers, those that are not known yet left out: some loggers refuse NaN."""
         known = {name: value for name, value in self._named(values).items() if math.isfinite(value)}
-        if known:
-            for logger in trainer.loggers:
-                logger.log_metrics(known, step=logging_step(trainer))
+        if known and self._outlets is not None:
+            self._outlets.numbers(known, step=logging_step(trainer))
+        if self._bar is not None:
+            self._bar.show(self._metrics_name, values)
 
     @property
     def _name(self) -> str:
         return self._settings.automation
 
     def _named(self, values: Mapping[str, float]) -> dict[str, float]:
-        return {f"automation/{self._metrics_name}/{name}": value for name, value in values.items()}
+        return {value_name(self._metrics_name, name): value for name, value in values.items()}
+
+    def _event(self, sentence: str, *, step: int) -> None:
+        if self._outlets is not None:
+            self._outlets.event(sentence, step=step)
 
     def _write(self, trainer: Trainer, event: str, **details: Any) -> None:
         details.setdefault("step", trainer.global_step)

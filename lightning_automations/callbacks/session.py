@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lightning.pytorch import Trainer
 
+from lightning_automations.callbacks.final_report import write_final_report
+from lightning_automations.callbacks.harmless import harmless
 from lightning_automations.callbacks.journal import Journal, journal_path
+from lightning_automations.callbacks.outlets import Outlets
+from lightning_automations.callbacks.progress_bar import ProgressBarValues
 from lightning_automations.callbacks.rate import RateWriter
 from lightning_automations.callbacks.surface import AutomationSurface
 from lightning_automations.core.events import Event
-from lightning_automations.core.settings import RunLength
+from lightning_automations.core.settings import AutomationSettings, RunLength
 
 if TYPE_CHECKING:
     from lightning_automations.callbacks.base import AutomationCallback
@@ -33,8 +37,11 @@ class FitSession:
         self._has_logger = bool(trainer.loggers)
         self._log_dir = trainer.log_dir  # a collective: every rank comes by here
         self._writes = trainer.is_global_zero
+        self._reports: dict[bool | str, Path | None] = {}
         self._journals: dict[Path | None, Journal] = {}
         self.automations = automations_of(trainer)
+        self.outlets = Outlets(trainer)
+        self.bar = ProgressBarValues(trainer)
         self.length = run_length(trainer)
         self.rate = RateWriter(trainer)
         # All of one checkpoint saved the same; an automation that is new in this run has nothing.
@@ -55,10 +62,22 @@ class FitSession:
         """Ask the other automations to bring a lost run back, and say whether one does."""
         return any(item.bring_back(trainer) for item in self.automations if item is not source and item.active)
 
-    def leave(self) -> None:
-        """One automation has ended; after the last of them, give back what was put in place for the fit."""
-        if not any(automation.awake for automation in self.automations):
-            self.rate.detach()
+    def leave(self, settings: AutomationSettings) -> None:
+        """One automation has ended; after the last of them, give back what was put in place for the fit.
+
+        Args:
+            settings: Those of the automation that ends.
+        """
+        if settings.report and self._writes:
+            self._reports[settings.report] = self.journal(settings.journal).path
+        if any(automation.awake for automation in self.automations):
+            return
+        self.rate.detach()
+        self.bar.detach()
+        self.outlets.finish()
+        while self._reports:
+            setting, journal = self._reports.popitem()
+            harmless("The report", write_final_report, journal, setting, self.outlets.folders())
 
 
 def automations_of(trainer: Trainer) -> tuple[AutomationCallback, ...]:

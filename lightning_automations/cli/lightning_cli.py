@@ -16,7 +16,7 @@ from lightning_automations.config.document import read_document
 from lightning_automations.config.names import AUTOMATIONS, SECTION
 from lightning_automations.core.documentation import constructor_docstring, setting_descriptions
 from lightning_automations.core.errors import ConfigError
-from lightning_automations.core.settings import AutomationSettings
+from lightning_automations.core.settings import SECTION_SETTINGS, AutomationSettings
 from lightning_automations.factory import build_callbacks
 
 __all__ = ["AutomationsCLI", "AutomationsCLIMixin"]
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 else:
     # LightningCLI of either package stands behind it.
     _CLI = object
-
-_SHARED = ("enabled", "journal", "dry_run")
 
 
 class AutomationsCLIMixin(_CLI):
@@ -125,7 +123,7 @@ def _add_section(parser: LightningArgumentParser) -> None:
         "Automations of the training", "Not written: none. With one of these written: those that are named, or all."
     )
     hints, texts = get_type_hints(AutomationSettings), setting_descriptions(AutomationSettings)
-    for name in _SHARED:
+    for name in SECTION_SETTINGS:
         text = f"Holds for all automations. {texts.get(name, '')}"
         group.add_argument(f"--{SECTION}.{name}", type=hints[name], default=SUPPRESS, help=text)
     types = {settings: _mapping_type(settings) for settings in AUTOMATIONS.values()}

@@ -95,6 +95,25 @@ def _add_migrate(commands: Any) -> None:
     migrate.set_defaults(run=_migrate)
 
 
+def _report(arguments: argparse.Namespace) -> int:
+    from lightning_automations.cli.report import run_report
+
+    return run_report(arguments.run_dir, output=arguments.output, pictures=arguments.png)
+
+
+def _add_report(commands: Any) -> None:
+    report = commands.add_parser(
+        "report",
+        help="show what the automations did in a run, as a page of HTML",
+        description="Write one file of HTML, which needs no network, from the journal of a run and the numbers that "
+        "Lightning's loggers left beside it. Needs the extra 'report'.",
+    )
+    report.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of the run, or its journal")
+    report.add_argument("--output", type=Path, metavar="FILE", help="the page; else report.html in the run's folder")
+    report.add_argument("--png", type=Path, metavar="FOLDER", help="folder for the charts as pictures, too")
+    report.set_defaults(run=_report)
+
+
 def _schema(_: argparse.Namespace) -> int:
     from lightning_automations.config.schema import section_schema
 
@@ -129,4 +148,5 @@ def _parser() -> argparse.ArgumentParser:
     schema.set_defaults(run=_schema)
     _add_check(commands)
     _add_migrate(commands)
+    _add_report(commands)
     return parser

@@ -12,7 +12,7 @@ from lightning_automations.config.section import Section, not_a_mapping, read_se
 from lightning_automations.config.yaml_tree import joined
 from lightning_automations.core.checking import checked
 from lightning_automations.core.errors import ConfigError, Problem, nearest
-from lightning_automations.core.settings import AutomationSettings
+from lightning_automations.core.settings import SECTION_SETTINGS, AutomationSettings
 
 __all__ = ["Check", "Written", "load_settings", "settings_of"]
 
@@ -22,8 +22,7 @@ Written = tuple[type[AutomationSettings], dict[str, Any]]
 Check = Callable[[Mapping[str, Any], str], Iterable[Problem]]
 """Finds what is wrong with the settings written for an automation beyond their types; takes them and their path."""
 
-_SECTION_SETTINGS = ("enabled", "journal", "dry_run")
-_INHERITED = ("journal", "dry_run")
+_INHERITED = tuple(name for name in SECTION_SETTINGS if name != "enabled")
 
 
 def load_settings(source: object, *, checks: Mapping[type[AutomationSettings], Check] | None = None) -> list[Written]:
@@ -36,8 +35,8 @@ def load_settings(source: object, *, checks: Mapping[type[AutomationSettings], C
         checks: What else to ask about the settings of an automation: torch, for the arguments of its schedulers.
 
     Returns:
-        Settings classes with the values that were written, each of them checked. ``journal`` and ``dry_run`` of the
-        section count as written for every automation that does not write its own.
+        Settings classes with the values that were written, each of them checked. ``journal``, ``dry_run``,
+        ``report`` and ``progress_bar`` of the section count as written for every automation without its own.
 
     Raises:
         ConfigError: Lists everything that is wrong, with file and line where the source is a file.
@@ -79,7 +78,7 @@ def _automations(
     named: dict[type[AutomationSettings], str] = {}
     automations: list[Written] = []
     for name, value in section.values.items():
-        if name in _SECTION_SETTINGS:
+        if name in SECTION_SETTINGS:
             continue
         path = joined(section.path, name)
         automation = AUTOMATIONS.get(name)
@@ -103,7 +102,7 @@ def _section_settings(section: Section) -> tuple[dict[str, Any], list[Problem]]:
     types = AutomationSettings.types()
     values: dict[str, Any] = {}
     problems: list[Problem] = []
-    for name in _SECTION_SETTINGS:
+    for name in SECTION_SETTINGS:
         if name in section.values:
             path = joined(section.path, name)
             values[name], found = checked(section.values[name], types[name], path=path)
@@ -141,8 +140,8 @@ def _moved(problem: Problem, automation: str, path: str) -> Problem:
 
 
 def _unknown(name: str, path: str) -> Problem:
-    known = [*AUTOMATIONS, *_SECTION_SETTINGS]
-    names = ", ".join([*(automation.automation for automation in SETTINGS_CLASSES), *_SECTION_SETTINGS])
+    known = [*AUTOMATIONS, *SECTION_SETTINGS]
+    names = ", ".join([*(automation.automation for automation in SETTINGS_CLASSES), *SECTION_SETTINGS])
     return Problem(
         path=path,
         expected=f"an automation or a setting of {SECTION}",

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from lightning_automations.config.names import AUTOMATIONS, SECTION, SETTINGS_CLASSES
-from lightning_automations.core.settings import AutomationSettings
+from lightning_automations.core.settings import SECTION_SETTINGS, AutomationSettings
 
 __all__ = ["section_schema"]
 
@@ -51,7 +51,7 @@ def section_schema() -> dict[str, Any]:
         "type": ["object", "null"],
         "additionalProperties": False,
         "properties": {
-            **{name: shared[name] for name in ("enabled", "journal", "dry_run")},
+            **{name: shared[name] for name in SECTION_SETTINGS},
             **{name: {"anyOf": [of_settings[kind.automation], {"type": "null"}]} for name, kind in AUTOMATIONS.items()},
         },
     }

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
-__all__ = ["Adjustment", "Brain", "Reason", "Value", "describe"]
+__all__ = ["Adjustment", "Brain", "Reason", "Value", "describe", "explanation"]
 
 Value = float | int | str | bool | None
 
@@ -117,6 +117,15 @@ class Brain(Protocol):
         """Take up the state that ``state_dict`` gave."""
 
 
+def explanation(reason: Reason) -> str:
+    """A reason in words.
+
+    >>> explanation(Reason.OUT_OF_MEMORY)
+    'the batch did not fit into memory'
+    """
+    return _EXPLANATIONS[reason]
+
+
 def describe(adjustment: Adjustment) -> str:
     """One adjustment as a sentence for people.
 
@@ -126,7 +135,7 @@ def describe(adjustment: Adjustment) -> str:
     """
     numbers = ", ".join(f"{name} {_short(value)}" for name, value in adjustment.evidence.items())
     change = f"changed {adjustment.parameter} from {_short(adjustment.old)} to {_short(adjustment.new)}"
-    sentence = f"step {adjustment.step}: {adjustment.automation} {change}: {_EXPLANATIONS[adjustment.reason]}"
+    sentence = f"step {adjustment.step}: {adjustment.automation} {change}: {explanation(adjustment.reason)}"
     return f"{sentence} ({numbers})" if numbers else sentence
 
 

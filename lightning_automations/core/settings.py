@@ -15,7 +15,10 @@ from typing_extensions import Self
 from lightning_automations.core.checking import checked
 from lightning_automations.core.errors import ConfigError, Problem, nearest
 
-__all__ = ["AutomationSettings", "RunLength"]
+__all__ = ["SECTION_SETTINGS", "AutomationSettings", "RunLength"]
+
+SECTION_SETTINGS = ("enabled", "journal", "dry_run", "report", "progress_bar")
+"""Settings that may stand on the section; all but the first hold there for every automation without its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,9 @@ class AutomationSettings:
         dry_run: Decide and record, change nothing.
         journal: ``auto`` writes ``automations.jsonl`` into the trainer's log folder when there is a logger; a path
             writes there; False writes nothing.
+        report: True writes ``report.html`` beside the journal when training ends, a path writes it there. About 2 MB,
+            and about a second after the last step; needs the extra ``report``.
+        progress_bar: Show a few values in the progress bar, as often as the trainer logs.
 
     Raises:
         ConfigError: If a value has the wrong type, is out of its range, or contradicts another.
@@ -63,6 +69,8 @@ class AutomationSettings:
     dry_run: bool = False
     # bool stands first: jsonargparse would take the `false` of a command line for the name of a file
     journal: bool | str = "auto"
+    report: bool | str = False
+    progress_bar: bool = False
 
     def __post_init__(self) -> None:
         problems: list[Problem] = []
@@ -156,5 +164,12 @@ class AutomationSettings:
                     got=str(getattr(self, low)),
                     hint=f"Lower {low} or raise {high}.",
                 )
+        if {"journal", "report"} <= sound and self.journal is False and self.report is not False:
+            yield Problem(
+                path="report",
+                expected="false, for journal is false too",
+                got=repr(self.report),
+                hint="A report is made from the journal: leave journal out, or give it a path.",
+            )
         if sound == set(type(self).types()):
             yield from self.contradictions()

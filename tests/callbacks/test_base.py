@@ -322,8 +322,10 @@ def test_what_is_not_known_yet_is_kept_from_loggers(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.usefixtures("lenient")
-def test_a_logger_that_fails_on_our_values_does_not_end_the_run(tmp_path: Path) -> None:
-    """The automation retires; what the module logs goes on."""
+def test_a_logger_that_fails_on_our_values_does_not_end_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor the automation: the logger is spared its values, and that is said once."""
 
     class Refuses(CSVLogger):
         def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -334,7 +336,10 @@ def test_a_logger_that_fails_on_our_values_does_not_end_the_run(tmp_path: Path) 
     automation = Counting()
     trainer = fit(automation, logger=Refuses(tmp_path), log_every_n_steps=2)
     assert trainer.global_step == 16
-    assert automation.retired
+    assert not automation.retired
+    assert automation.adjustments
+    told = [record for record in caplog.records if "names with a slash are refused" in record.getMessage()]
+    assert len(told) == 1
 
 
 def test_the_journal_tells_the_story(tmp_path: Path) -> None:

@@ -110,7 +110,8 @@ def test_the_older_key_of_loss_scheduling_is_not_ours() -> None:
 
 
 SETTINGS_OF_CLIPPING = (
-    "enabled, max_adjustments, fallback, on_error, dry_run, journal, initial_threshold, min_threshold, max_threshold, "
+    "enabled, max_adjustments, fallback, on_error, dry_run, journal, report, progress_bar, "
+    "initial_threshold, min_threshold, max_threshold, "
     "adjustment_factor, monitoring_frequency, gradient_history_size, method, skip_nonfinite, lost_after_steps"
 )
 
@@ -134,7 +135,8 @@ SETTINGS_OF_CLIPPING = (
             "  zzz: true",
             "c.yml:2: training_automations.zzz: expected an automation or a setting of training_automations, got the "
             "unknown name 'zzz'. Known names: IntelligentLearningRateScheduler, DynamicBatchSizeOptimizer, "
-            "AdaptiveGradientClipping, IntelligentEarlyStopping, DynamicLossScheduling, enabled, journal, dry_run.",
+            "AdaptiveGradientClipping, IntelligentEarlyStopping, DynamicLossScheduling, enabled, journal, dry_run, "
+            "report, progress_bar.",
         ),
         (
             "  early_stopping:\n    patiense: 1",

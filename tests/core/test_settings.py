@@ -127,7 +127,7 @@ def test_a_name_that_is_near_to_none_gets_the_list(name: str) -> None:
         Settings.from_mapping({name: 5})
     assert str(caught.value) == (
         f"Small.{name}: expected a setting of Small, got the unknown name '{name}'. Known names: enabled, "
-        "max_adjustments, fallback, on_error, dry_run, journal, low, high, patience, min_epochs."
+        "max_adjustments, fallback, on_error, dry_run, journal, report, progress_bar, low, high, patience, min_epochs."
     )
 
 
@@ -164,3 +164,13 @@ def test_settings_that_exist_are_sound(low: float, high: float, patience: int) -
     else:
         assert 0 < settings.low <= settings.high
         assert settings.patience >= max(1, settings.min_epochs)
+
+
+@pytest.mark.parametrize("report", [True, "page.html"])
+def test_a_report_needs_a_journal(report: bool | str) -> None:
+    """It is made from nothing else; without a report a journal may be off, and with one it may be anywhere."""
+    with pytest.raises(ConfigError) as caught:
+        Settings(journal=False, report=report)
+    assert str(caught.value).startswith(f"Small.report: expected false, for journal is false too, got {report!r}.")
+    assert Settings(journal=False).report is False
+    assert Settings(journal="story.jsonl", report=report).report == report

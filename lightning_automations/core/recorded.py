@@ -1,0 +1,22 @@
+"""Under which names a run is written down: what the callbacks write is what a report reads."""
+
+from __future__ import annotations
+
+__all__ = ["JOURNAL_NAME", "VALUES_PREFIX", "value_name"]
+
+JOURNAL_NAME = "automations.jsonl"
+VALUES_PREFIX = "automation"
+
+
+def value_name(automation: str, value: str) -> str:
+    """Under which name loggers and ``callback_metrics`` have a value of an automation.
+
+    Args:
+        automation: The automation's name among logged values, ``metrics_name`` of its callback.
+        value: The value's own name.
+
+    Example:
+        >>> value_name("adaptive_gradient_clipping", "threshold")
+        'automation/adaptive_gradient_clipping/threshold'
+    """
+    return f"{VALUES_PREFIX}/{automation}/{value}"
