@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from lightning_automations.cli import demo
 from lightning_automations.cli.demo import run_demo
+from lightning_automations.cli.demo.model import SuperResolution, UpscalingNetwork, restoration_terms
 from lightning_automations.cli.demo.run import FULL, Recipe, example_config, run
 from lightning_automations.core.errors import ConfigError
 from lightning_automations.factory import build_callbacks
@@ -118,3 +120,34 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(
     assert run_demo() == 2
     expected = 'The demo needs scikit-image, rich: pip install "lightning_automations[demo]"\n'
     assert capsys.readouterr().err == expected
+
+
+def test_the_loss_is_the_weighted_sum_of_its_terms() -> None:
+    """A weight that is changed holds from the next step on, and the terms themselves do not depend on it."""
+    torch.manual_seed(0)
+    batch = torch.rand(2, 3, 12, 12), torch.rand(2, 3, 24, 24)
+    module = SuperResolution(UpscalingNetwork(channels=4, blocks=1), learning_rate=1e-3)
+    module.log = lambda *_, **__: None
+    before = module.training_step(batch, 0)
+    module.loss_weights["ssim"] *= 10
+    after = module.training_step(batch, 1)
+    assert before["loss_terms"] == after["loss_terms"]
+    assert set(before["loss_terms"]) == set(module.loss_weights)
+    weighted = before["loss_terms"]["l1"] + 0.1 * before["loss_terms"]["ssim"]
+    assert before["loss"].item() == pytest.approx(weighted.item())
+    assert (after["loss"] - before["loss"]).item() == pytest.approx(0.9 * before["loss_terms"]["ssim"].item())
+    assert not any(term.requires_grad for term in before["loss_terms"].values())
+
+
+def test_identical_images_cost_nothing_and_each_term_moves_the_network() -> None:
+    """Both terms are 0 for a perfect result, above 0 with a gradient for any other."""
+    torch.manual_seed(0)
+    high = torch.rand(2, 3, 24, 24)
+    assert all(term.item() == pytest.approx(0, abs=1e-5) for term in restoration_terms(high, high).values())
+    for name in ("l1", "ssim"):
+        blurred = (0.5 * high + 0.25).requires_grad_()
+        term = restoration_terms(blurred, high)[name]
+        term.backward()
+        assert term > 0
+        assert blurred.grad is not None
+        assert blurred.grad.abs().sum() > 0

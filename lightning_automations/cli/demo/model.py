@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional
+from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
 from lightning_automations.cli.demo.photographs import SCALE, ImagePair, upscale_bicubic
 
-__all__ = ["Quality", "SuperResolution", "UpscalingNetwork", "measure"]
+__all__ = ["Quality", "SuperResolution", "UpscalingNetwork", "measure", "restoration_terms"]
 
 
 class _ResidualBlock(nn.Module):
@@ -106,12 +108,29 @@ def measure(upscale: Callable[[Tensor], Tensor], pairs: Iterable[ImagePair]) -> 
     return judge.quality()
 
 
+def restoration_terms(upscaled: Tensor, high: Tensor) -> dict[str, Tensor]:
+    """What a restoration is trained on: both are 0 for identical images, and means over the images of a batch.
+
+    Args:
+        upscaled: Images, shape (batch, channels, height, width), sides of at least 11 pixels.
+        high: The originals, with values in [0, 1].
+    """
+    similarity = structural_similarity_index_measure(upscaled, high, data_range=1.0)
+    return {"l1": functional.l1_loss(upscaled, high), "ssim": 1 - torch.as_tensor(similarity)}
+
+
 class SuperResolution(LightningModule):
     """Ordinary Lightning code: it knows nothing of the automations.
+
+    Its loss has two terms, which want different things: ``l1`` the right values, ``ssim`` (one minus the structural
+    similarity) the right texture. The second one wants originals of at least 11 pixels, the width of its window.
 
     Args:
         network: Takes a batch of small images and returns them at twice the size.
         learning_rate: Constant rate of AdamW, above 0.
+
+    Attributes:
+        loss_weights: Weight of each term, read at every step.
     """
 
     def __init__(self, network: nn.Module, *, learning_rate: float) -> None:
@@ -119,16 +138,18 @@ class SuperResolution(LightningModule):
         self.network = network
         self.learning_rate = learning_rate
         self.judge = _Judge()
+        self.loss_weights = {"l1": 1.0, "ssim": 0.1}
 
     def forward(self, low: Tensor) -> Tensor:
         upscaled: Tensor = self.network(low)
         return upscaled
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> dict[str, Any]:
         low, high = batch
-        loss = functional.l1_loss(self(low), high)
+        terms = restoration_terms(self(low), high)
+        loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
         self.log("train/loss", loss)
-        return loss
+        return {"loss": loss, "loss_terms": {name: term.detach() for name, term in terms.items()}}
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         low, high = batch
