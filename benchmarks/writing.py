@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import batch, overhead, stopping
+from benchmarks import batch, losses, overhead, stopping
 from benchmarks.methods import METHODS
 from benchmarks.methods.method import Study
 from benchmarks.outcome import Outcome
@@ -20,6 +20,7 @@ from benchmarks.tasks import TASKS
 __all__ = ["Measured", "console", "write_page"]
 
 _RULES_TRIED = ROOT / "benchmarks" / "results" / "clipping_rules.json"
+_LOSS_WEIGHTS = ROOT / "benchmarks" / "results" / "loss_weights.json"
 _STUDIES = {study.value: [method.name for method in METHODS if study in method.studies] for study in Study}
 
 
@@ -58,6 +59,7 @@ def write_page(measured: Measured, folder: Path) -> None:
         sections={
             "Rules of clipping that were tried": rules_tried_section(read_json(_RULES_TRIED)),
             "Stopping": stopping.section(measured.stopping),
+            "Loss weights": losses.section(read_json(_LOSS_WEIGHTS)["rows"]),
             "Batches that do not fit memory": batch.section(measured.batch),
             "Overhead": overhead.section(measured.overhead),
         },

@@ -2,6 +2,7 @@
 
 from benchmarks.losses.jobs import FACTORS, LossJob, jobs
 from benchmarks.losses.judging import LossOutcome, harm_percent, references, succeeds
+from benchmarks.losses.study import measure, section
 from benchmarks.losses.tasks import TASKS, LossTask
 from benchmarks.losses.training import run
 
@@ -13,7 +14,9 @@ __all__ = [
     "LossTask",
     "harm_percent",
     "jobs",
+    "measure",
     "references",
     "run",
+    "section",
     "succeeds",
 ]

@@ -14,12 +14,13 @@ from torch.utils.data import DataLoader
 
 from benchmarks.losses.jobs import LossJob
 from benchmarks.losses.judging import LossOutcome
+from lightning_automations import WeightedLosses
 
 __all__ = ["LossModule", "run"]
 
 
-class LossModule(LightningModule):
-    """Reads ``loss_weights`` at every step and returns the terms under ``loss_terms``, which is all a method needs."""
+class LossModule(WeightedLosses, LightningModule):
+    """A loss with the terms and the weights of a job."""
 
     def __init__(self, job: LossJob) -> None:
         super().__init__()
@@ -29,10 +30,7 @@ class LossModule(LightningModule):
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> dict[str, Any]:
         inputs, targets = batch
-        terms = self.job.task.terms(self.network(inputs), targets)
-        loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
-        self.log("train/loss", loss)
-        return {"loss": loss, "loss_terms": {name: term.detach() for name, term in terms.items()}}
+        return self.weighted(**self.job.task.terms(self.network(inputs), targets))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.network.parameters(), lr=self.job.task.rate)

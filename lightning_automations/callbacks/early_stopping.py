@@ -234,6 +234,7 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
             # Lightning keeps should_stop until its own minima are reached, and then ends a run that may be improving.
             may_stop=step >= (trainer.min_steps or 0) and epochs_done >= (trainer.min_epochs or 0),
             clock_stands=any(item.tries_rates for item in self.session.automations),
+            can_be_saved=any(item.can_bring_back for item in self.session.automations),
             horizon_steps=self._planned_steps,
         )
 

@@ -184,6 +184,10 @@ class IntelligentLearningRateScheduler(FollowsFallback):
     def tries_rates(self) -> bool:
         return self.active and not self.settings.dry_run and self.brain.state.phase in ("trial", "annealing")
 
+    @property
+    def can_bring_back(self) -> bool:
+        return self.active and not self.settings.dry_run and self._points.available and self.brain.may_go_back
+
     def free_memory(self) -> None:
         self._readings.read_alignment(wanted=False)
         self._points = RollbackPoints("none")

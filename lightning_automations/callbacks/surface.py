@@ -86,6 +86,11 @@ class AutomationSurface:
         """Whether the learning rate is being tried or brought down, so that a metric that stands still says nothing."""
         return False
 
+    @property
+    def can_bring_back(self) -> bool:
+        """Whether it will put a run that is lost back to a good state by itself."""
+        return False
+
     def end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Training is over, or was interrupted; put back what was put in place."""
 

@@ -57,6 +57,7 @@ class EarlyStoppingBrain:
         rate: float | None = None,
         may_stop: bool = True,
         clock_stands: bool = False,
+        can_be_saved: bool = False,
         horizon_steps: int | None = None,
     ) -> Adjustment | None:
         """Judge one new value of the metric.
@@ -71,6 +72,7 @@ class EarlyStoppingBrain:
             rate: Learning rate; None: not known.
             may_stop: False where the trainer's own minimum of steps or epochs is not reached.
             clock_stands: Whether the learning rate is being tried or brought down: nothing is waited for meanwhile.
+            can_be_saved: Whether another automation brings a run back whose loss is not finite.
             horizon_steps: Optimizer steps of the whole run; None: not known.
         """
         settings = self._settings
@@ -90,7 +92,7 @@ class EarlyStoppingBrain:
             return None
         for criterion in self._criteria:
             numbers = criterion.verdict(self.history, self.trend, now)
-            if numbers is not None:
+            if numbers is not None and not (can_be_saved and criterion.reason is Reason.NON_FINITE):
                 return self._stop(now, epoch, criterion.reason, numbers)
         return None
 

@@ -77,7 +77,7 @@ class LearningRateBrain(RateStart):
     @property
     def wants_snapshot(self) -> bool:
         """Whether the weights are sound, and a snapshot of them may still be of use."""
-        return self.is_healthy and not self.tries and self._may_go_back
+        return self.is_healthy and not self.tries and self.may_go_back
 
     def wants_alignment(self, step: int) -> bool:
         """Whether the next window is to be read for the alignment of gradient and way gone: at first, then rarely."""
@@ -134,7 +134,7 @@ class LearningRateBrain(RateStart):
             can_go_back: Whether there is a snapshot.
         """
         self.goes_back = self.takes_back = self.is_healthy = False
-        self._can_go_back = can_go_back and self._may_go_back
+        self._can_go_back = can_go_back and self.may_go_back
         if self._stays_non_finite(non_finite):
             return self._lost(step, epoch, Reason.NON_FINITE, {"non_finite_share": non_finite})
         if self._remember_rates(rates):
@@ -162,7 +162,7 @@ class LearningRateBrain(RateStart):
     def give_up_on(self, step: int, epoch: int) -> Adjustment | None:
         """Somebody else has found the run lost: go back with a lower rate."""
         self.goes_back = self.takes_back = self.is_healthy = False
-        self._can_go_back = self._may_go_back
+        self._can_go_back = self.may_go_back
         return self._lost(step, epoch, Reason.NON_FINITE, {}) if self._can_go_back else None
 
     def state_dict(self) -> dict[str, Any]:

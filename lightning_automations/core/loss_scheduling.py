@@ -142,11 +142,13 @@ class LossSchedulingBrain:
         if not self._settings.auto_calibrate:
             state.shares = shares_of(contributions)
             return []
-        state.shares, whole = shares_of({name: state.given[name] for name in names}), math.fsum(contributions.values())
+        even = self._settings.shares == "even"
+        meant = {name: 1.0 if even else state.given[name] for name in names}
+        state.shares, whole = shares_of(meant), math.fsum(contributions.values())
         wanted = {name: state.shares[name] * whole / state.sizes[name] for name in names}
         made = self._change(step, epoch, wanted, Reason.CALIBRATED)
-        if self._settings.method != "uncertainty":  # it divides by the sizes itself
-            state.base = dict(state.weights)
+        # ``uncertainty`` divides by the sizes itself
+        state.base = {**state.given, **meant} if self._settings.method == "uncertainty" else dict(state.weights)
         state.proposed = dict(state.weights)
         return made
 

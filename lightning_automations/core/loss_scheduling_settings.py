@@ -25,9 +25,11 @@ class LossSchedulingSettings(AutomationSettings):
             ``dynamic_weight_average``: terms that fall more slowly weigh more. ``uncertainty``: weights inversely
             proportional to the terms. ``relative_balancing``: terms that have fallen less, since the last decision or
             since the start at random, weigh more.
-        auto_calibrate: After ``baseline_iterations`` steps, choose weights with which each term has that share of the
-            loss that its given weight has of all given weights; the loss as a whole stays as large as it is. False: the
-            shares that the given weights lead to are the ones to hold.
+        auto_calibrate: After ``baseline_iterations`` steps, choose weights with which each term has its share of the
+            loss; the loss as a whole stays as large as it is. False: the shares that the given weights lead to are the
+            ones to hold.
+        shares: Which share of the loss a term should have: ``given``, that of its given weight in all given weights;
+            ``even``, the same for all, whatever the given weights are.
         terms: Logged names of the terms, where the training step does not return them under ``loss_terms``: a mapping
             from names in ``loss_weights`` to names in ``trainer.callback_metrics``.
         baseline_iterations: Optimizer steps from which the terms' usual sizes are taken before anything is changed, 1
@@ -58,6 +60,7 @@ class LossSchedulingSettings(AutomationSettings):
 
     method: Literal["magnitudes", "dynamic_weight_average", "uncertainty", "relative_balancing"] = "magnitudes"
     auto_calibrate: bool = True
+    shares: Literal["given", "even"] = "given"
     terms: Mapping[str, str] = field(default_factory=dict)
     baseline_iterations: Annotated[int, Ge(1)] = 200
     adaptation_frequency: Annotated[int, Ge(1)] = 50

@@ -74,7 +74,8 @@ class RateChanges:
         return in_time and (is_to_be_told or self.state.factor < self._within(math.inf))
 
     @property
-    def _may_go_back(self) -> bool:
+    def may_go_back(self) -> bool:
+        """Whether a return is left."""
         return self.state.rollbacks < self._settings.max_rollbacks
 
     # Changing --------------------------------------------------------------------------------------------------------

@@ -46,6 +46,14 @@ def test_calibration_gives_each_term_the_share_that_its_weight_says(off: float) 
     assert [item.parameter for item in made] == ["loss_weights.a", "loss_weights.b"]
 
 
+def test_even_shares_do_not_ask_which_weights_were_given() -> None:
+    """A weight that is a hundred times too high makes no difference."""
+    for given_weights in ({"a": 1.0, "b": 1.0}, {"a": 100.0, "b": 1.0}):
+        brain = brain_of(given_weights, shares="even", max_weight=1000.0)
+        play(brain, {"a": 1.0, "b": 4.0}, {"a": 1.0, "b": 4.0})
+        assert brain.weights["a"] == pytest.approx(4 * brain.weights["b"])
+
+
 def test_nothing_is_changed_before_the_baseline_is_complete() -> None:
     """However large the terms are."""
     assert play(brain_of(), {"a": 1.0, "b": 1000.0}) == []

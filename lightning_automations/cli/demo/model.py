@@ -13,6 +13,7 @@ from torch.nn import functional
 from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
+from lightning_automations.callbacks.weighted_losses import WeightedLosses
 from lightning_automations.cli.demo.photographs import SCALE, ImagePair, upscale_bicubic
 
 __all__ = ["Quality", "SuperResolution", "UpscalingNetwork", "measure", "restoration_terms"]
@@ -119,8 +120,8 @@ def restoration_terms(upscaled: Tensor, high: Tensor) -> dict[str, Tensor]:
     return {"l1": functional.l1_loss(upscaled, high), "ssim": 1 - torch.as_tensor(similarity)}
 
 
-class SuperResolution(LightningModule):
-    """Ordinary Lightning code: it knows nothing of the automations.
+class SuperResolution(WeightedLosses, LightningModule):
+    """Ordinary Lightning code; of the automations it knows the mixin for losses with several terms.
 
     Its loss has two terms, which want different things: ``l1`` the right values, ``ssim`` (one minus the structural
     similarity) the right texture. The second one wants originals of at least 11 pixels, the width of its window.
@@ -146,10 +147,9 @@ class SuperResolution(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> dict[str, Any]:
         low, high = batch
-        terms = restoration_terms(self(low), high)
-        loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
-        self.log("train/loss", loss)
-        return {"loss": loss, "loss_terms": {name: term.detach() for name, term in terms.items()}}
+        output = self.weighted(**restoration_terms(self(low), high))
+        self.log("train/loss", output["loss"])
+        return output
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         low, high = batch

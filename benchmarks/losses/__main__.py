@@ -1,0 +1,33 @@
+"""The command ``python -m benchmarks.losses``: measures, writes the results, prints the section."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.losses.study import SEEDS, measure, section
+from benchmarks.losses.tasks import TASKS
+from benchmarks.store import provenance, write_json
+from benchmarks.workers import quiet_worker
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Every method on every job, one after the other."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.losses", description=__doc__)
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="of networks and orders of samples")
+    parser.add_argument("--tasks", nargs="+", help="names of tasks (default: all)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the runs there")
+    options = parser.parse_args(arguments)
+    quiet_worker()
+    tasks = [task for task in TASKS if options.tasks is None or task.name in options.tasks]
+    rows = [outcome.to_json() for outcome in measure(seeds=options.seeds, tasks=tasks)]
+    if options.json is not None:
+        write_json(options.json, {**provenance(), "seeds": options.seeds}, rows)
+    sys.stdout.write(section(rows, tasks=tasks))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
