@@ -112,8 +112,10 @@ def _split_table(measured: Mapping[str, Any]) -> str:
     split, row = measured["split"], _at_bar(measured)
     totals = {f"`{name}`": value for name, value in _totals(measured).items()}
     totals["all four, with a journal"] = split["with_journal_us"]
-    totals[f"all four, in the first {START_STEPS} steps of a fit"] = split["at_start_us"]
-    parts = [*map(_parts, split["automations"].values()), "", ""]
+    parts = [*map(_parts, split["automations"].values()), ""]
+    if "at_start_us" in split:  # results of before it was measured have none
+        totals[f"all four, in the first {START_STEPS} steps of a fit"] = split["at_start_us"]
+        parts.append("")
     lines = [
         (name, f"{value:.0f}", f"{100 * value / row['plain_us']:.2f}", part)
         for (name, value), part in zip(totals.items(), parts, strict=True)
