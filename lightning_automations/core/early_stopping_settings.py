@@ -33,7 +33,7 @@ class EarlyStoppingSettings(AutomationSettings):
     """Settings of ``IntelligentEarlyStopping``. All counts but ``min_epochs`` are in optimizer steps.
 
     Counts that are not written are shortened where the run is too short for them: ``patience`` and
-    ``max_no_improvement`` to 30 % of its steps, ``min_iterations`` to 10 %, ``warmup_iterations`` to 5 %, and
+    ``max_no_improvement`` to 30 % of its steps, ``min_iterations`` to 12.5 %, ``warmup_iterations`` to 5 %, and
     ``min_epochs`` to 10 % of its epochs. What is written holds; a ``max_no_improvement`` that is not written is never
     below ``patience``.
 
@@ -79,7 +79,7 @@ class EarlyStoppingSettings(AutomationSettings):
     shares_of_steps: ClassVar[Mapping[str, float]] = {
         "patience": 0.3,
         "max_no_improvement": 0.3,
-        "min_iterations": 0.1,
+        "min_iterations": 0.125,
         "warmup_iterations": 0.05,
     }
     shares_of_epochs: ClassVar[Mapping[str, float]] = {"min_epochs": 0.1}

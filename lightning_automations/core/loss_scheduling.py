@@ -147,8 +147,10 @@ class LossSchedulingBrain:
         state.shares, whole = shares_of(meant), math.fsum(contributions.values())
         wanted = {name: state.shares[name] * whole / state.sizes[name] for name in names}
         made = self._change(step, epoch, wanted, Reason.CALIBRATED)
-        # ``uncertainty`` divides by the sizes itself
-        state.base = {**state.given, **meant} if self._settings.method == "uncertainty" else dict(state.weights)
+        state.base = dict(state.weights)
+        if self._settings.method == "uncertainty":  # it divides by the sizes itself
+            total = math.fsum(state.weights[name] for name in names)
+            state.base.update({name: total * share for name, share in state.shares.items()})
         state.proposed = dict(state.weights)
         return made
 

@@ -13,12 +13,14 @@ __all__ = ["METRICS_NAMES", "charts_of"]
 
 RATE, BATCH = "IntelligentLearningRateScheduler", "DynamicBatchSizeOptimizer"
 CLIPPING, STOPPING = "AdaptiveGradientClipping", "IntelligentEarlyStopping"
+LOSSES = "DynamicLossScheduling"
 
 METRICS_NAMES = {
     RATE: "intelligent_learning_rate_scheduler",
     BATCH: "dynamic_batch_size_optimizer",
     CLIPPING: "adaptive_gradient_clipping",
     STOPPING: "early_stopping",
+    LOSSES: "dynamic_loss_scheduling",
 }
 """The names of the automations among logged values."""
 
@@ -46,7 +48,7 @@ def charts_of(run: RunRecord) -> tuple[list[Chart], list[str]]:
         charts += found
         if not found:
             left_out.append(name)
-    return charts, left_out
+    return charts + _loss_weights(run), left_out  # few runs have several terms: without them nothing is missing
 
 
 def _loss(run: RunRecord) -> list[Chart]:
@@ -181,6 +183,14 @@ def _chart(
         note=note,
     )
     return [chart]
+
+
+def _loss_weights(run: RunRecord) -> list[Chart]:
+    start = value_name(METRICS_NAMES[LOSSES], "weight_")
+    names = sorted(name for name in run.series if name.startswith(start))
+    lines = [Line(name.removeprefix(start), run.series[name], stepped=True) for name in names]
+    changes = [change for change in run.changes if change.automation == LOSSES]
+    return _chart(run, "loss_weights", "Weights of the terms of the loss", "weight", lines, changes)
 
 
 def _own(run: RunRecord) -> list[str]:

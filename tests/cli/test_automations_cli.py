@@ -99,7 +99,11 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
 
 def automations(cli: Any) -> dict[str, Any]:
     """The automations of the trainer that a program has made, by name."""
-    return {type(item).__name__: item for item in cli.trainer.callbacks if type(item).__name__ in ALL}
+    return {
+        type(item).__name__: item
+        for item in cli.trainer.callbacks
+        if type(item).__name__ in (*ALL, "DynamicLossScheduling")
+    }
 
 
 def test_a_section_that_is_not_written_adds_nothing(start: Start) -> None:

@@ -54,6 +54,16 @@ def test_even_shares_do_not_ask_which_weights_were_given() -> None:
         assert brain.weights["a"] == pytest.approx(4 * brain.weights["b"])
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_no_method_moves_what_was_just_calibrated(method: str) -> None:
+    """As long as the terms stay as they are: the loss keeps its size, and Adam its memory of it."""
+    brain = brain_of({"a": 100.0, "b": 1.0}, shares="even", method=method, max_weight=1000.0)
+    play(brain, {"a": 1.0, "b": 4.0}, {"a": 1.0, "b": 4.0})
+    calibrated = brain.weights
+    assert play(brain, *[{"a": 1.0, "b": 4.0}] * 5, start=2) == []
+    assert brain.weights == calibrated
+
+
 def test_nothing_is_changed_before_the_baseline_is_complete() -> None:
     """However large the terms are."""
     assert play(brain_of(), {"a": 1.0, "b": 1000.0}) == []

@@ -30,7 +30,7 @@ __all__ = ["MODES", "Mode"]
 Options = Callable[[], dict[str, Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mode:
     """One way to train.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cache
 from typing import Any
 
 import pytest
@@ -51,20 +52,27 @@ def test_each_acts_or_says_why_not(mode: Mode, row: Row, caplog: pytest.LogCaptu
     assert not automation.retired
 
 
+@cache
+def plain(mode: Mode) -> tuple[int, list[torch.Tensor]]:
+    """Steps and weights of plain Lightning in this mode."""
+    module = mode.module(Regression)()
+    return fit(mode, module).global_step, weights(module)
+
+
 @every_mode
 def test_dry_the_weights_are_those_of_plain_lightning(mode: Mode) -> None:
     """Bit for bit, with all automations deciding."""
-    plain, module = mode.module(Regression)(), mode.module(Regression)()
-    steps = fit(mode, plain).global_step
+    steps, expected = plain(mode)
+    module = mode.module(Regression)()
     assert fit(mode, module, *(make(mode, row, dry_run=True) for row in ROWS)).global_step == steps
-    assert all(torch.equal(a, b) for a, b in zip(weights(plain), weights(module), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(expected, weights(module), strict=True))
 
 
 @every_mode
 def test_all_together_train_as_long_as_plain_lightning_unless_they_stop(mode: Mode) -> None:
     """No automation is in the way of another."""
+    steps, _ = plain(mode)
     together, module = [make(mode, row) for row in ROWS], mode.module(Regression)()
-    steps = fit(mode, mode.module(Regression)()).global_step
     trainer = fit(mode, module, *together)
     stopped = any(item.parameter == "should_stop" for automation in together for item in automation.adjustments)
     assert trainer.global_step == steps or (stopped and trainer.global_step < steps)

@@ -121,7 +121,7 @@ def test_the_learning_rate_needs_a_validation_only_where_it_says_so(settings: st
             "val: {val_freq: 5000}\n",
             {"patience": 20_000, "warmup_iterations": 1000},
         ),
-        ("{min_iterations: 39900}", "val: {val_freq: 500}\n", {"min_iterations": 4000}),
+        ("{min_iterations: 39900}", "val: {val_freq: 500}\n", {"min_iterations": 5000}),
         (
             "{patience: 300, warmup_iterations: 25000}",
             "val: {val_freq: 5000}\n",
