@@ -55,8 +55,8 @@ class EarlyStoppingSettings(AutomationSettings):
         warmup_iterations: Steps before which metrics are not judged and never become the best, 0 or more.
         criteria: What may stop the run: ``all``, or any of ``plateau``, ``overfitting``, ``convergence``,
             ``non_finite``, ``threshold``.
-        convergence_threshold: Stop when what the rest of the run can gain at most is below this share of the best's
-            absolute value and of what the run has gained so far, 0 or more; 0: never for that reason.
+        convergence_threshold: Stop when what the rest of the run can gain at most is below this share of what the run
+            has gained so far (and below 5 % of the best's absolute value), 0 or more; 0: never for that reason.
         restore_best: Put the best weights back when training ends.
         stopping_threshold: Stop as soon as the metric is better than this; None: not used.
         divergence_threshold: Stop as soon as the metric is worse than this; None: not used.
@@ -97,7 +97,7 @@ class EarlyStoppingSettings(AutomationSettings):
     criteria: (
         Literal["all"] | tuple[Literal["plateau", "overfitting", "convergence", "non_finite", "threshold"], ...]
     ) = "all"
-    convergence_threshold: Annotated[float, Ge(0)] = 0.05
+    convergence_threshold: Annotated[float, Ge(0)] = 0.02
     restore_best: bool = False
     stopping_threshold: float | None = None
     divergence_threshold: float | None = None

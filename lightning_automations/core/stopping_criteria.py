@@ -23,6 +23,7 @@ _SURE_FALL = 4.0
 _LEAST_RISE = 0.005
 _SURE_SLOPE = 3.0
 _JUDGEMENTS_OF_LINE = 12
+_SHARE_OF_BEST = 0.05
 _NON_FINITE_IN_A_ROW = 2
 
 
@@ -97,8 +98,8 @@ class Convergence:
 
     A line through the last twelve judgements, steeper by three standard errors than it is, is drawn on to the end of
     the run. Curves flatten, so that it is an upper bound unless the learning rate is dropped, after which the
-    judgements start anew. Too little is less than ``threshold`` of the best's absolute value, and of what the run has
-    gained so far: for a loss near 0 the one, for a score that starts high the other is the smaller.
+    judgements start anew. Too little is less than ``threshold`` of what the run has gained so far, and less than 5 % of
+    the best's absolute value, which for a loss near 0 is the smaller of the two.
 
     Args:
         threshold: The share, 0 or more. Where the steps that are left are not known, nothing is concluded.
@@ -112,7 +113,7 @@ class Convergence:
             return None
         slope, error = trend.slope(_JUDGEMENTS_OF_LINE)
         gain = (_SURE_SLOPE * error - slope) * now.steps_left
-        matters = self.threshold * min(abs(trend.level), trend.gain_so_far)
+        matters = min(self.threshold * trend.gain_so_far, _SHARE_OF_BEST * abs(trend.level))
         if not gain < matters:
             return None
         return {"gain_at_most": max(gain, 0.0), "gain_that_matters": matters, "steps_left": now.steps_left}
