@@ -88,6 +88,16 @@ def _interval(pairs: Mapping[str, Any]) -> str:
     return f"{pairs['median']:.3f} ({pairs['low']:.3f} to {pairs['high']:.3f})"
 
 
+def _of_the_start(measured: Mapping[str, Any]) -> str:
+    if "at_start_us" not in measured["split"]:
+        return ""  # of before it was measured: the learning-rate automation did not look so closely
+    return (
+        f" All of this leaves out the first {WARM_UP_STEPS} steps: in the first ones, and for 50 after each of its "
+        "changes, the learning-rate automation reads where the gradient points at every step; the last line of the "
+        "next table says what that takes."
+    )
+
+
 def _how_to_read(measured: Mapping[str, Any]) -> str:
     pairs, border = _at_bar(measured)["pairs"], measured["border"]
     left_out = ", ".join(f"`{name}`" for name in border["left_out"])
@@ -98,9 +108,7 @@ def _how_to_read(measured: Mapping[str, Any]) -> str:
         f"the stopwatch's own {stopwatch:.0f} us are in it. Empty callbacks are what Lightning needs to call four that "
         f"do nothing. Ratios are medians of {pairs['count']} alternating pairs of runs, plain Lightning clipping at "
         f"1.0, with the sign-test interval ({100 * pairs['coverage']:.0f} %): "
-        "wall-clock time varies more from run to run than a bar of 1 % allows. All of this leaves out the first "
-        f"{WARM_UP_STEPS} steps: in the first ones, and for 50 after each of its changes, the learning-rate automation "
-        "reads where the gradient points at every step; the last line of the next table says what that takes."
+        f"wall-clock time varies more from run to run than a bar of 1 % allows.{_of_the_start(measured)}"
     )
 
 
