@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lightning_automations.callbacks.learning_rate import IntelligentLearningRateScheduler
     from lightning_automations.callbacks.loss_scheduling import DynamicLossScheduling
     from lightning_automations.callbacks.weighted_losses import WeightedLosses
-    from lightning_automations.cli.lightning_cli import AutomationsCLI
+    from lightning_automations.cli.lightning_cli import AutomationsCLI, AutomationsCLIMixin
     from lightning_automations.core.decision import Adjustment
     from lightning_automations.core.errors import ConfigError
     from lightning_automations.factory import build_callbacks
@@ -25,6 +25,7 @@ __all__ = [
     "AdaptiveGradientClipping",
     "Adjustment",
     "AutomationsCLI",
+    "AutomationsCLIMixin",
     "ConfigError",
     "DynamicBatchSizeOptimizer",
     "DynamicLossScheduling",
@@ -38,6 +39,7 @@ _HOMES = {
     "AdaptiveGradientClipping": "callbacks.gradient_clipping",
     "Adjustment": "core.decision",
     "AutomationsCLI": "cli.lightning_cli",
+    "AutomationsCLIMixin": "cli.lightning_cli",
     "ConfigError": "core.errors",
     "DynamicBatchSizeOptimizer": "callbacks.batch_size",
     "DynamicLossScheduling": "callbacks.loss_scheduling",

@@ -41,7 +41,9 @@ def run_migrate(*, file: Path, output: Path | None, in_place: bool) -> int:
     _show(old, new, str(file), str(target or file))
     try:
         if target is not None:
-            _write(new, target, backup_of=file if in_place and new != old else None, unchanged=in_place and new == old)
+            # A file that is written over is kept, whichever option named it.
+            differs = target.exists() and target.read_bytes() != new.encode("utf-8")
+            _write(new, target, backup_of=target if differs else None, unchanged=in_place and new == old)
     except OSError as error:
         print(f"{target}: cannot be written ({error.strerror})", file=sys.stderr)
         return 2

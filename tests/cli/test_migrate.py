@@ -125,6 +125,16 @@ def test_another_place_leaves_the_file_as_it_is(capsys: pytest.CaptureFixture[st
     assert sorted(path.name for path in Path().iterdir()) == ["c.yml", "new.yml", "same.yml"]
 
 
+@pytest.mark.parametrize("name", ["c.yml", "other.yml"])
+def test_a_file_that_is_written_over_is_kept(name: str) -> None:
+    """Also where ``--output`` names it, the configuration itself or another file."""
+    Path("c.yml").write_bytes(PARAGON)
+    Path("other.yml").write_bytes(b"a: 1\n")
+    before = Path(name).read_bytes()
+    assert main(["migrate", "c.yml", "--output", name]) == 0
+    assert Path(f"{name}.bak").read_bytes() == before != Path(name).read_bytes()
+
+
 def test_what_only_the_user_can_decide_is_told_and_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
     """Which metric is meant is not guessed; everything else is mended, and the status is that of ``check``."""
     section = "IntelligentEarlyStopping: {monitor_metric: val/lpips, min_epochs: 9999}"
