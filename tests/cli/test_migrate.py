@@ -135,6 +135,14 @@ def test_a_file_that_is_written_over_is_kept(name: str) -> None:
     assert Path(f"{name}.bak").read_bytes() == before != Path(name).read_bytes()
 
 
+@pytest.mark.parametrize("key", ["grad_clip_norm", "clip_grad_norm"])
+def test_a_clip_value_under_another_name_is_an_owner_too(key: str) -> None:
+    """It is turned off, and lives on as the threshold to start from."""
+    new = yaml.safe_load(_migrated(f"train:\n  total_iter: 40000\n  {key}: 0.5\n".encode()))["train"]
+    assert new[key] is None
+    assert new["training_automations"]["AdaptiveGradientClipping"]["initial_threshold"] == 0.5
+
+
 def test_what_only_the_user_can_decide_is_told_and_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
     """Which metric is meant is not guessed; everything else is mended, and the status is that of ``check``."""
     section = "IntelligentEarlyStopping: {monitor_metric: val/lpips, min_epochs: 9999}"

@@ -24,6 +24,7 @@ from lightning_automations.config.analysis.fact import (
 )
 from lightning_automations.config.analysis.length import Length, read_length
 from lightning_automations.config.analysis.recipe import (
+    CLIP_KEYS,
     read_clip,
     read_loss_terms,
     read_mixed_precision,
@@ -46,7 +47,7 @@ from lightning_automations.core.settings import AutomationSettings
 __all__ = ["Fact", "FileKind", "LossTerm", "Optimizer", "Scheduler", "TrainingFacts", "WrittenAutomation"]
 __all__ += ["facts_of", "read_facts"]
 
-_PROJECT_KEYS = ("total_iter", "losses", "grad_clip")
+_PROJECT_KEYS = ("total_iter", "losses", *CLIP_KEYS)
 _PROJECT_PREFIXES = ("optim", "scheduler")
 
 

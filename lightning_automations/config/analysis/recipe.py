@@ -10,6 +10,7 @@ from lightning_automations.config.analysis.values import Values, flag, named, nu
 from lightning_automations.config.interpolation import Path, dotted
 
 __all__ = [
+    "CLIP_KEYS",
     "read_clip",
     "read_loss_terms",
     "read_mixed_precision",
@@ -19,6 +20,9 @@ __all__ = [
 ]
 
 Place = tuple[str, ...]
+
+CLIP_KEYS = ("grad_clip", "grad_clip_norm", "clip_grad_norm")
+"""What trainers of image restoration call the norm at which they clip."""
 
 
 def read_optimizers(values: Values, base: Place) -> tuple[Optimizer, ...]:
@@ -56,8 +60,9 @@ def read_scheduler(values: Values, base: Place) -> Scheduler | None:
 
 
 def read_clip(values: Values, base: Place) -> Fact[bool | float] | None:
-    """``train.grad_clip`` or ``trainer.gradient_clip_val``; None where neither clips."""
-    return values.first(_clipping, ("train", "grad_clip"), (*base, "trainer", "gradient_clip_val"))
+    """The first of ``CLIP_KEYS`` under ``train``, or ``trainer.gradient_clip_val``; None where none clips."""
+    places = [("train", key) for key in CLIP_KEYS]
+    return values.first(_clipping, *places, (*base, "trainer", "gradient_clip_val"))
 
 
 def read_loss_terms(values: Values) -> tuple[LossTerm, ...]:

@@ -36,7 +36,7 @@ def read_owners(values: Values) -> list[Owner]:
     clip = read_clip(values, ())
     if clip is not None:
         off = False if clip.value is True else None
-        owners.append(Owner(keys=("train", "grad_clip"), value=off, line=clip.line))
+        owners.append(Owner(keys=tuple(clip.path.split(".")), value=off, line=clip.line))
     for place in ((_MEMORY,), ("train", _MEMORY)):
         memory = read_switch(values, place)
         if memory is not None:
