@@ -43,7 +43,7 @@ class IntelligentLearningRateScheduler(FollowsFallback):
     * The factor is halved when neither the smoothed training loss nor the validation metric has improved for
       ``plateau_patience`` steps, and lowered to 0.3 of itself when the metric gets worse while the loss falls.
     * When the loss surely rises, explodes, or stays non-finite, weights, buffers, averages, optimizer and scaler go
-      back to a snapshot that has proved itself, with a lower rate; the rate that blew up is never reached again. A loss
+      back to a snapshot that has proved itself, with a lower rate, where ``min_lr_factor`` allows one. A loss
       that is as high there has only changed its meaning: then all of that is taken back (``snapshots``).
     * Over the last quarter of a run of known length the factor falls to ``min_lr_factor``, unless the scheduled rate
       has fallen by then (``anneal_share``).

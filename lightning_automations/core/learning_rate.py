@@ -47,8 +47,8 @@ class LearningRateBrain(RateStart):
     * The start: the given rate is tried for ten to twenty steps, see ``rate_trial``.
     * The run: the factor is raised while the gradient surely points on along the way gone (hypergradient descent,
       Baydin et al. 2018), halved on a plateau, lowered on overfitting. When the loss surely rises, explodes or stays
-      non-finite, the run goes back and the rate that blew up is never reached again. A single loss that is not finite
-      is no divergence: a quarter of two windows has to be.
+      non-finite, the run goes back, below the rate that blew up where the bounds allow it. A single loss that is not
+      finite is no divergence: a quarter of two windows has to be.
     * The end: where the length of the run is known, the factor falls in a straight line.
 
     Args:
@@ -150,7 +150,10 @@ class LearningRateBrain(RateStart):
                 return adjustment
         if math.isfinite(metric):
             self.progress.take_metric(step, metric if mode == "min" else -metric)
-        return self._anneal(step, epoch) if self._is_end(step) else self._judge_progress(step, epoch, mode)
+        if not self._is_end(step):
+            return self._judge_progress(step, epoch, mode)
+        # The rate is written at the end of a window: a validation in between must not move the factor.
+        return self._anneal(step, epoch) if window or rates else None
 
     def start_anew(self, step: int) -> None:
         """Forget what was seen: from this step on, the loss means something else."""

@@ -14,7 +14,7 @@ from lightning_automations.core.rate_evidence import alignment_of, slope_of
 __all__ = ["RateChanges"]
 
 _RAISE = 3.0
-# A rate that blew up is never reached again.
+# A rate that blew up is not reached again, unless it is the lowest one.
 _LIMIT_BELOW_DIVERGENCE = 0.6
 # Cosines of gradient and way gone: far from 0 beyond their noise. Small ones count too, where noise is large.
 _LEAST_COSINE = 0.02

@@ -119,3 +119,14 @@ def test_a_run_that_goes_on_for_longer_than_was_planned_goes_on_from_the_rate_th
         factors.append(longer.factor)
     assert all(after <= before for before, after in pairwise([brain.factor, *factors]))
     assert factors[-1] == pytest.approx(0.01)
+
+
+def test_a_validation_in_the_anneal_leaves_the_factor_to_the_next_window() -> None:
+    """A checkpoint between the two would hold a factor that was never used."""
+    brain = brain_of(steps=200)
+    window(brain, 170)
+    before = brain.factor
+    assert brain.observe(step=176, epoch=0, metric=0.5) is None
+    assert brain.factor == before
+    window(brain, 180)
+    assert brain.factor < before
