@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, RichProgressBar, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from lightning_automations import AdaptiveGradientClipping, IntelligentLearningRateScheduler
@@ -158,8 +158,8 @@ def test_a_logger_that_raises_hurts_nobody(caplog: pytest.LogCaptureFixture) -> 
         assert sum(error in record.getMessage() for record in caplog.records) == 1
 
 
-class Shown(TQDMProgressBar):
-    """Remembers what the bar shows."""
+class Remembers(Callback):
+    """Keeps what a progress bar shows after each batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,19 +167,15 @@ class Shown(TQDMProgressBar):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
         super().on_train_batch_end(trainer, pl_module, *args)
-        self.items.append(self.get_metrics(trainer, pl_module))
+        self.items.append(self.get_metrics(trainer, pl_module))  # type: ignore[attr-defined]
 
 
-class RichShown(RichProgressBar):
+class Shown(Remembers, TQDMProgressBar):
+    """Lightning's plain bar."""
+
+
+class RichShown(Remembers, RichProgressBar):
     """The same for rich."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.items: list[dict[str, Any]] = []
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
-        super().on_train_batch_end(trainer, pl_module, *args)
-        self.items.append(self.get_metrics(trainer, pl_module))
 
 
 @pytest.mark.parametrize("kind", [Shown, RichShown])

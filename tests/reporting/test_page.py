@@ -103,7 +103,9 @@ def test_nan_is_no_obstacle(tmp_path: Path) -> None:
     write_journal(tmp_path, start(), change(step=10, reason="non_finite", evidence={"loss": math.nan}))
     write_metrics(tmp_path, train__loss=[1.0, "nan", "inf"])
     text = page.page_of(read_run(tmp_path))
-    for data in re.findall(r"data-chart=\"[^\"]*\">(.*?)</script>", text):
+    charts = re.findall(r"data-chart=\"[^\"]*\">(.*?)</script>", text, flags=re.DOTALL)
+    assert charts
+    for data in charts:
         json.loads(data, parse_constant=pytest.fail)
 
 
