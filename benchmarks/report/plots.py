@@ -177,7 +177,7 @@ def fronts_plot(path: Path, panels: Mapping[str, Sequence[Point]]) -> None:
         panels: The points of the rules by the panel's title.
     """
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(10, 7.5), layout="constrained")
+        figure = Figure(figsize=(10, 8), layout="constrained")
         for axes, (title, found) in zip(figure.subplots(2, 2).ravel(), panels.items(), strict=False):
             best = front(found)
             axes.plot([100 * one.saved for one in best], [100 * one.worse for one in best], color="#9aa5b1", zorder=1)
@@ -190,20 +190,24 @@ def fronts_plot(path: Path, panels: Mapping[str, Sequence[Point]]) -> None:
             axes.set_xlabel("compute saved, %")
             axes.set_ylabel("runs that ended more than 5 % worse, %")
             axes.grid(alpha=0.3)
-            axes.margins(x=0.18, y=0.12)
+            axes.margins(x=0.2, y=0.25)
         _write(figure, path)
 
 
 def _label(axes: Axes, found: Sequence[Point]) -> None:
-    """Names beside the points; those of rules at the same place, which share a line, are written once."""
-    places: dict[tuple[float, float], list[str]] = {}
+    """Names of ours and of the rules on the front; the tables name the others."""
+    best = front(found)
     for point in found:
-        places.setdefault((round(100 * point.saved), round(100 * point.worse)), []).append(point.rule)
-    for (saved, worse), rules in places.items():
-        weight = "bold" if any(is_ours(rule) for rule in rules) else "normal"
-        axes.annotate(
-            ", ".join(rules), (saved, worse), (0, 5), textcoords="offset points", ha="center", fontsize=6, weight=weight
-        )
+        ours = is_ours(point.rule)
+        if ours or point in best:
+            axes.annotate(
+                point.rule,
+                (100 * point.saved, 100 * point.worse),
+                (2, 5),
+                textcoords="offset points",
+                rotation=30,
+                weight="bold" if ours else "normal",
+            )
 
 
 def _write(figure: Figure, path: Path) -> None:
