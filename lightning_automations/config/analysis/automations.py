@@ -9,10 +9,10 @@ from typing import Any
 from lightning_automations.config.analysis.fact import Fact, WrittenAutomation
 from lightning_automations.config.analysis.values import Values, text
 from lightning_automations.config.interpolation import Path, dotted
-from lightning_automations.config.names import AUTOMATIONS, BUILT_UNNAMED
+from lightning_automations.config.names import AUTOMATIONS, BUILT_UNNAMED, SETTINGS_CLASSES
 from lightning_automations.config.section import Section
 from lightning_automations.config.yaml_tree import joined
-from lightning_automations.core.errors import ConfigError, Problem
+from lightning_automations.core.errors import ConfigError, Problem, nearest
 from lightning_automations.core.settings import AutomationSettings
 
 __all__ = ["BATCH_OWNERS", "RATE_FINDERS", "STOPPERS"]
@@ -48,7 +48,11 @@ def callbacks_by_class_path(values: Values, trainer: Path) -> tuple[list[Written
     found, problems = [], []
     for class_path, place in _callbacks(values, trainer):
         package, _, name = class_path.value.rpartition(".")
-        if name in AUTOMATIONS and package.split(".")[0] == _PACKAGE:
+        if package.split(".")[0] != _PACKAGE:
+            continue
+        if name not in AUTOMATIONS:
+            problems.append(_unknown(class_path.path, class_path.value, name))
+        else:
             arguments = values.plain(*place, "init_args")
             path = joined(dotted(place), "init_args")
             automation, wrong = _automation(AUTOMATIONS[name], arguments, path, turned_on=True)
@@ -68,6 +72,17 @@ def _callbacks(values: Values, trainer: Path) -> list[tuple[Fact[str], Path]]:
     alone: Path = (*trainer, "callbacks")
     facts = [(values.first(text, (*place, "class_path"), place), place) for place in (values.items(*alone) or [alone])]
     return [(fact, place) for fact, place in facts if fact is not None]
+
+
+def _unknown(path: str, class_path: str, name: str) -> Problem:
+    """A class of our package that it does not have."""
+    ours = [kind.automation for kind in SETTINGS_CLASSES]
+    return Problem(
+        path=path,
+        expected=f"{_PACKAGE} with one of {', '.join(ours)}",
+        got=repr(class_path),
+        hint=nearest(name, ours) or "",
+    )
 
 
 def _automation(
