@@ -9,11 +9,12 @@ to end with the collectives of a rank that had memory enough:
 3. Buffers that were broadcast are not broadcast again, and are put back to what the broadcast brought.
 4. A backward pass that failed before its first bucket leaves DDP waiting; that is undone (``forget_reduction``).
 5. After the first bucket, or where the training step makes collectives of its own, the run ends with an error that
-   names the rank. The other ranks then fail in their collective, since this one is gone.
+   names the rank. The others then fail in their collective, since this one is gone, or their launcher ends them.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -32,6 +33,8 @@ from lightning_automations.probes.rewinding import ModuleBuffers
 
 __all__ = ["OneProcess", "Processes", "SeveralProcesses", "processes_of", "strategy_obstacle"]
 
+log = logging.getLogger(__name__)
+
 _OWN = (
     "the training step makes collectives of its own (self.log with on_step and sync_dist, all_gather, a metric that is "
     "computed in the step)"
@@ -44,6 +47,10 @@ class Processes(Protocol):
     @property
     def synchronizes(self) -> bool:
         """Whether the gradients of the batch that runs now are reduced over the ranks in its backward pass."""
+
+    @property
+    def exchanges_buffers(self) -> bool:
+        """Whether the ranks exchange the module's buffers before the next training step; they are kept only then."""
 
     @property
     def may_split(self) -> bool:
@@ -102,6 +109,7 @@ class OneProcess:
     """Nobody else to keep time with."""
 
     synchronizes = False
+    exchanges_buffers = False
     may_split = True
 
     def begin(self) -> None:
@@ -156,6 +164,10 @@ class SeveralProcesses:
         return bool(self._wrapper.require_backward_grad_sync)
 
     @property
+    def exchanges_buffers(self) -> bool:
+        return bool(self._wrapper.will_sync_module_buffers())  # type: ignore[no-untyped-call]
+
+    @property
     def may_split(self) -> bool:
         return not self._own_collectives
 
@@ -205,6 +217,8 @@ class SeveralProcesses:
         return None
 
     def run_again(self) -> None:
+        if not self._trainer.is_global_zero:  # whose journal tells of its own
+            log.info("Memory ran out on rank %d; its batch is run again in smaller pieces.", self._trainer.global_rank)
         # The ranks have exchanged the buffers; the others do not do it again.
         self._wrapper.require_forward_param_sync = False
         if self._armed:
@@ -219,7 +233,7 @@ class SeveralProcesses:
             return  # the module calls itself, or a piece follows another
         self._entered = True
         self._made = collectives_made()
-        if self._wrapper.will_sync_module_buffers():  # type: ignore[no-untyped-call]
+        if self.exchanges_buffers:
             self._buffers.keep()
 
     def _refuse_collectives(self) -> None:

@@ -236,7 +236,8 @@ class Survival:
     # Inside ----------------------------------------------------------------------------------------------------------
 
     def _prepare(self, batch: Any) -> Preparation:
-        self._buffers.keep()
+        if not self.processes.exchanges_buffers:
+            self._buffers.keep()
         self._metrics.keep()
         may_split = self.processes.may_split
         layout = self.reader.layout(batch, last=self.trainer.is_last_batch) if may_split else None
