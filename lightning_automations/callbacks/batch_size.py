@@ -111,19 +111,22 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
             self.note(trainer, f"stays out of this run, also if memory runs out: {why}")
             return
         self._reader = BatchReader(expected=given_batch_size(trainer), split=own_split(trainer, pl_module))
-        tell = partial(self._leave_the_loader, trainer)
+        tell = partial(self.note, trainer)
         self._loader = growing_loader(trainer, self.settings, self._written, states=self._loader_states, tell=tell)
         self._period.probe = self._make_probe(self._device)
         if self._period.probe is not None:
             self.brain.start(self._period.probe.read().peak_share)
             self._period.reset_peak()
         if self.settings.dry_run:
-            self._undo = watch_errors(trainer, lambda message: self.note(trainer, message))
+            self._undo = watch_errors(trainer, tell)
         else:
             self._take_up_growth(trainer)
             survival = Survival(trainer, pl_module, policy=self, reader=self._reader, guarded=self._guarded)
             self._undo = survival.remove
-        if starts_epoch_silently(trainer):
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        if self._reader is not None and starts_epoch_silently(trainer):
             self._decide_on_growth(trainer, pl_module)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -172,7 +175,7 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
         return self.settings.adjustment_frequency if self._reader is not None else None
 
     def read(self, trainer: Trainer, pl_module: LightningModule) -> Mapping[str, float]:
-        return {**self._period.take(), **own_sizes(self.brain, self._loader)}
+        return {**self._period.take(), **self._own_sizes()}
 
     def decide(self, trainer: Trainer, pl_module: LightningModule, readings: Mapping[str, float]) -> None:
         self._agree(trainer, readings)
@@ -202,9 +205,8 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
 
     def next_size(self, trainer: Trainer, failed: int, samples: int) -> int | None:
         """The next smaller size after pieces of ``failed`` samples ran out of memory; None: there is none."""
-        adjustment = self.brain.recover(
-            step=trainer.global_step, epoch=trainer.current_epoch, failed=failed, samples=samples
-        )
+        step, epoch = trainer.global_step, trainer.current_epoch
+        adjustment = self.brain.recover(step=step, epoch=epoch, failed=failed, samples=samples)
         if adjustment is None:
             return None
         self.recover(trainer, adjustment, lambda: None)
@@ -254,9 +256,6 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
 
     # Growth of the loader's batch ------------------------------------------------------------------------------------
 
-    def _leave_the_loader(self, trainer: Trainer, why: str) -> None:
-        self.note(trainer, f"the loader's batch is left as it is: {why}")
-
     def _take_up_growth(self, trainer: Trainer) -> None:
         """A resumed run, and a loader that was made anew, go on with the size that was reached, within the settings."""
         grown = min(self.brain.state.loader_batch or 0, self.settings.max_batch_size)
@@ -265,13 +264,15 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
 
     def _decide_on_growth(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.settings.effective_batch == "grow":  # on every rank, also on one whose loader cannot grow
-            sizes = own_sizes(self.brain, self._loader)
-            self.decide_together(trainer, pl_module, read=lambda *_: sizes, decide=self._consider_growth)
+            self.decide_together(trainer, pl_module, read=self._own_sizes, decide=self._consider_growth)
+
+    def _own_sizes(self, *_: Any) -> Mapping[str, float]:
+        return own_sizes(self.brain, self._loader)
 
     def _consider_growth(self, trainer: Trainer, _: LightningModule, readings: Mapping[str, float]) -> None:
         self._agree(trainer, readings)
         loader = self._loader
-        if loader is None or not grow_together(loader, readings, tell=partial(self._leave_the_loader, trainer)):
+        if loader is None or not grow_together(loader, readings, tell=partial(self.note, trainer)):
             return
         before = loader.current
         adjustment = self.brain.grow(
@@ -283,8 +284,7 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
         def apply() -> None:
             self._resize(trainer, loader, int(str(adjustment.new)))
             self._period.forget_peak(self._device)
-            ratio = loader.current / before
-            event = Event(kind=EventKind.BATCH_CHANGED, step=trainer.global_step, ratio=ratio)
+            event = Event(kind=EventKind.BATCH_CHANGED, step=trainer.global_step, ratio=loader.current / before)
             self.session.announce(trainer, event, source=self)
 
         self.adjust(trainer, adjustment, apply)

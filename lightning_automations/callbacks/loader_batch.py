@@ -12,8 +12,10 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 from lightning_automations.core.batch_size import BatchSizeSettings
 from lightning_automations.lightning_internals import renumber_epoch, training_loaders
 
-__all__ = ["LoaderBatch", "given_batch_size", "growing_loader", "growth_obstacle", "rate_factor"]
+__all__ = ["LEFT_ALONE", "LoaderBatch", "given_batch_size", "growing_loader", "growth_obstacle", "rate_factor"]
 
+LEFT_ALONE = "the loader's batch is left as it is"
+"""The beginning of what is said where a loader does not grow."""
 HORIZONS = ("total_steps", "T_max", "total_iters")
 """Attributes in which torch's schedulers keep their length."""
 SAME_LENGTH = 0.1
@@ -43,6 +45,8 @@ def growth_obstacle(trainer: Trainer) -> str | None:
         return "the training data are no DataLoader over a dataset with a length"
     if not isinstance(getattr(sampler, "batch_size", None), int):
         return "the training loader's batches are made by a batch sampler without a batch_size"
+    if not hasattr(getattr(sampler, "sampler", sampler), "__len__"):
+        return "the training loader's sampler has no length"
     if not _follows_its_size(sampler):
         return "the training loader's batch sampler does not follow its batch_size"
     if trainer.overfit_batches:  # type: ignore[attr-defined]
@@ -70,11 +74,11 @@ def growing_loader(
     why = growth_obstacle(trainer)
     if why is not None:
         if settings.effective_batch == "grow":
-            tell(why)
+            tell(f"{LEFT_ALONE}: {why}")
         return None
     loader = LoaderBatch(trainer, states=states)
     if "effective_batch" not in written and loader.current < settings.max_batch_size:
-        tell("it grows only where effective_batch: grow is written")
+        tell(f"{LEFT_ALONE}: it grows only where effective_batch: grow is written")
     return loader
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from lightning_automations.callbacks.loader_batch import LoaderBatch
+from lightning_automations.callbacks.loader_batch import LEFT_ALONE, LoaderBatch
 from lightning_automations.callbacks.ranks import Across
 from lightning_automations.core.batch_size import BatchSizeBrain
 from lightning_automations.core.batch_size_state import SMALLEST_OF_RANKS
@@ -43,6 +43,6 @@ def grow_together(loader: LoaderBatch, readings: Mapping[str, float], *, tell: C
     """
     same = all(readings[f"smallest_{name}"] == readings[f"largest_{name}"] > 0 for name in ("batch", "epoch"))
     if not same and loader.like_others:
-        tell("the loaders of the ranks differ, or not all of them can grow")
+        tell(f"{LEFT_ALONE}: the loaders of the ranks differ, or not all of them can grow")
     loader.like_others = same
     return same
