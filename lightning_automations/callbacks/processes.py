@@ -63,14 +63,21 @@ class Processes(Protocol):
         """The batch is done, well or not."""
 
     @contextmanager
-    def piece(self, *, last: bool) -> Iterator[None]:
-        """Training step and backward pass of one piece run in here."""
-
-    def step_done(self, *, last: bool, whole: bool) -> None:
-        """The training step of a piece, or of the whole batch, is done.
+    def apart(self) -> Iterator[None]:
+        """Training step and backward pass of every piece but the last run in here; the others notice nothing.
 
         Raises:
-            RuntimeError: If it is a piece's, and the other ranks have noticed.
+            RuntimeError: If they have noticed.
+        """
+
+    def whole_step_done(self) -> None:
+        """The training step of a whole batch is done; its backward pass follows."""
+
+    def piece_step_done(self) -> None:
+        """The training step of a piece is done; its backward pass follows.
+
+        Raises:
+            RuntimeError: If the other ranks have noticed.
         """
 
     def refusal(self) -> str | None:
@@ -119,10 +126,13 @@ class OneProcess:
         pass
 
     @contextmanager
-    def piece(self, *, last: bool) -> Iterator[None]:
+    def apart(self) -> Iterator[None]:
         yield
 
-    def step_done(self, *, last: bool, whole: bool) -> None:
+    def whole_step_done(self) -> None:
+        pass
+
+    def piece_step_done(self) -> None:
         pass
 
     def refusal(self) -> str | None:
@@ -154,7 +164,7 @@ class SeveralProcesses:
         self._own_collectives = False
         self._runs = False
         self._entered = False
-        self._armed = False
+        self._armed = False  # whether DDP waits for gradients: from the end of a synchronised step on
         self._made = 0
         # Between DDP's own collectives and the training step, which Lightning runs as the module's forward.
         self._hook = module.register_forward_pre_hook(self._enter)
@@ -178,21 +188,21 @@ class SeveralProcesses:
         self._runs = False
 
     @contextmanager
-    def piece(self, *, last: bool) -> Iterator[None]:
-        if last:
-            yield
-            return
+    def apart(self) -> Iterator[None]:
         with self._wrapper.no_sync():
             yield
         self._refuse_collectives()
 
-    def step_done(self, *, last: bool, whole: bool) -> None:
-        if whole:
-            self._own_collectives = self._own_collectives or collectives_made() != self._made
-        else:
-            self._refuse_collectives()
-        # From here on DDP waits for gradients.
-        self._armed = last and self.synchronizes
+    def whole_step_done(self) -> None:
+        if not self._own_collectives and collectives_made() != self._made:
+            self._own_collectives = True
+            if self._trainer.is_global_zero:
+                log.info("Batches are left as they are, also if memory runs out: %s.", _OWN)
+        self._armed = self.synchronizes
+
+    def piece_step_done(self) -> None:
+        self._refuse_collectives()
+        self._armed = self.synchronizes
 
     def refusal(self) -> str | None:
         rank = f"on rank {self._trainer.global_rank}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -129,7 +130,7 @@ class SplittingClosure:
 
     def _whole_step(self) -> Any:
         output = self._step()
-        self._survival.processes.step_done(last=True, whole=True)
+        self._survival.processes.whole_step_done()
         return output
 
     @torch.enable_grad()
@@ -141,11 +142,10 @@ class SplittingClosure:
         self._in_pieces_now = True
         processes = self._survival.processes
         for place, (piece, samples) in enumerate(pieces):
-            last = place == len(pieces) - 1
-            with processes.piece(last=last):
+            with processes.apart() if place < len(pieces) - 1 else nullcontext():
                 logged.begin_piece(piece, first=place == 0)
                 output = step_of_piece(self._survival.trainer, self._keywords, piece)()
-                processes.step_done(last=last, whole=False)
+                processes.piece_step_done()
                 if place == 0:
                     logged.whole_batch()
                     self._run_zero_grad()

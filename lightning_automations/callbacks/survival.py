@@ -179,6 +179,8 @@ class Survival:
 
     def went_well(self, size: int, samples: int) -> None:
         """A batch was run in pieces of this size; warns once where batch normalization has seen them."""
+        if not self.processes.may_split:
+            return  # what is seen of such batches must lead to no decision
         self._guarded(self.trainer, self.policy.went_well, size, samples)
         if size < samples and not self._warned:
             self._warned = True

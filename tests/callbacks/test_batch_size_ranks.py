@@ -18,8 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lightning_automations.callbacks.survival import obstacle
 from lightning_automations.probes.reduction import collectives_made, counts_collectives
-from tests.callbacks.memory_helpers import Limited
-from tests.callbacks.ranks_out_of_memory import MANY_BUCKETS, OnOneRank, automation, fit
+from tests.callbacks.memory_helpers import Limited, MadeUpMemory
+from tests.callbacks.ranks_out_of_memory import BATCH, MANY_BUCKETS, OnOneRank, automation, fit
 from tests.callbacks.script_rank_out_of_memory import FATAL, SURVIVED
 
 SCRIPT = Path(__file__).with_name("script_rank_out_of_memory.py")
@@ -112,6 +112,18 @@ def test_a_batch_is_never_split_once_the_step_has_made_a_collective() -> None:
     one.load_state_dict(state)
     with pytest.raises(RuntimeError, match="couples_samples = True"):
         fit(OnOneRank(steps=(), together=True), one, devices=1)
+
+
+@pytest.mark.usefixtures("_alone")
+def test_collectives_of_the_training_step_are_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """At the first step, not only when memory runs out; no size is decided on from then."""
+    caplog.set_level("INFO")
+    one = automation(adjustment_frequency=1)
+    one._make_probe = lambda _: MadeUpMemory(lambda size: 0.99, [BATCH])
+    fit(OnOneRank(steps=(), together=True), one, devices=1)
+    assert sum("makes collectives of its own" in record.message for record in caplog.records) == 1
+    assert one.adjustments == []
+    assert one.brain.state.samples == ()
 
 
 @pytest.mark.usefixtures("_alone")
