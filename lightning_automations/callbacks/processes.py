@@ -152,7 +152,7 @@ class SeveralProcesses:
         trainer: The trainer.
         module: Its module.
         wrapper: DDP around the module.
-        buffers: Keeps the module's buffers; told to do so again once the ranks have exchanged them.
+        buffers: Keeps the module's buffers; told to once the ranks have exchanged them.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
@@ -53,10 +54,10 @@ def story(module: Counting, one: DynamicBatchSizeOptimizer, trainer: pl.Trainer,
 
 def fit(module: Counting, one: DynamicBatchSizeOptimizer, data: Any, **options: Any) -> dict[str, Any]:
     """Three epochs on two ranks."""
-    steps = Steps()
+    steps, others, path = Steps(), options.pop("callbacks", []), options.pop("ckpt_path", None)
     defaults = {"max_epochs": 3, "num_sanity_val_steps": 0, "strategy": "ddp", "devices": 2}
-    trainer = make_trainer([one, steps], **{**defaults, **options})
-    trainer.fit(module, data, VALIDATION)
+    trainer = make_trainer([one, steps, *others], **{**defaults, **options})
+    trainer.fit(module, data, VALIDATION, ckpt_path=path)
     return story(module, one, trainer, steps)
 
 
@@ -118,7 +119,25 @@ def one_rank_fails() -> dict[str, Any]:
     return fit(module, one, DataLoader(Numbers(SAMPLES), batch_size=8))
 
 
-CASES = {case.__name__: case for case in (one_memory_is_fuller, learns_of_the_other, loaders_differ, one_rank_fails)}
+class SavesEachEpoch(Callback):
+    """Saves at the end of an epoch, in one file that both ranks find."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        trainer.save_checkpoint(f"epoch={trainer.current_epoch}.ckpt")
+
+
+def resumes() -> dict[str, Any]:
+    """Three epochs at once, and the last of them again from the checkpoint of the second."""
+    whole, again = RunsOut(fails=False), RunsOut(fails=False)
+    data = DataLoader(Numbers(SAMPLES), batch_size=8)
+    uninterrupted = fit(whole, growing(whole), data, callbacks=[SavesEachEpoch()])
+    resumed = fit(again, growing(again), data, ckpt_path="epoch=1.ckpt")
+    return {"uninterrupted": uninterrupted, "resumed": resumed}
+
+
+CASES = {
+    case.__name__: case for case in (one_memory_is_fuller, learns_of_the_other, loaders_differ, one_rank_fails, resumes)
+}
 
 
 def main(folder: Path, names: Sequence[str]) -> None:

@@ -61,7 +61,7 @@ def _has_grown_on_both(zero: dict[str, Any], one: dict[str, Any]) -> None:
 
 
 def test_ranks_decide_together(tmp_path: Path) -> None:
-    """The fuller memory, an error on another rank, a loader that differs and a failure count for all."""
+    """The fuller memory, an error on another rank, a loader that differs, a failure and a checkpoint count for all."""
     zero, one = run_ranks(tmp_path, *CASES)
     _the_fuller_memory_decides(zero["one_memory_is_fuller"], one["one_memory_is_fuller"])
     _an_error_is_learned_of_at_the_next_decision(zero["learns_of_the_other"], one["learns_of_the_other"])
@@ -69,6 +69,7 @@ def test_ranks_decide_together(tmp_path: Path) -> None:
     told = (tmp_path / "told.txt").read_text(encoding="utf-8")
     assert told.count("the loaders of the ranks differ") == 1
     _a_rank_that_failed_retires_all(zero["one_rank_fails"], one["one_rank_fails"])
+    _a_resumed_run_goes_on_with_the_size(zero["resumes"], one["resumes"])
 
 
 def _the_fuller_memory_decides(zero: dict[str, Any], one: dict[str, Any]) -> None:
@@ -101,3 +102,13 @@ def _a_rank_that_failed_retires_all(zero: dict[str, Any], one: dict[str, Any]) -
     assert zero["retired"]
     assert one["retired"]
     assert set(zero["sizes"]) == set(one["sizes"]) == {8}
+
+
+def _a_resumed_run_goes_on_with_the_size(zero: dict[str, Any], one: dict[str, Any]) -> None:
+    for rank in (zero, one):
+        whole, resumed = rank["uninterrupted"], rank["resumed"]
+        assert resumed["sizes"] == whole["sizes"][-3:] == [16] * 3
+        for name in ("weights", "rate", "adjustments", "brain"):
+            assert resumed[name] == whole[name]
+    assert seen_together(zero["resumed"], one["resumed"]) == [list(range(SAMPLES))]
+    assert zero["resumed"]["weights"] == one["resumed"]["weights"]
