@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_automations.callbacks.failure_place import name_the_place
-from lightning_automations.callbacks.loader_batch import LoaderBatch, given_batch_size, growth_obstacle, rate_factor
+from lightning_automations.callbacks.loader_batch import LoaderBatch, given_batch_size, growing_loader, rate_factor
 from lightning_automations.callbacks.memory_period import MemoryPeriod
 from lightning_automations.callbacks.ranks import Across
+from lightning_automations.callbacks.shared_sizes import ACROSS, grow_together, own_sizes
 from lightning_automations.callbacks.survival import Survival, obstacle, own_split, watch_errors
 from lightning_automations.callbacks.validation_recovery import SplitsValidation
 from lightning_automations.core.batch_size import BatchSizeBrain, BatchSizeSettings
@@ -54,9 +56,11 @@ class DynamicBatchSizeOptimizer(SplitsValidation):
     of tensors, buffers and metrics are not put back. In the step's output, tensors with one entry per sample are
     concatenated, scalars averaged, anything else is the last piece's.
 
-    Use something else with manual optimization, several processes, or a strategy other than a single device: the
-    automation says so and stays out. Validation batches that do not fit are run in pieces, too, on one device. An error
-    elsewhere ends the run, and its message names the place.
+    Under DDP the rank that runs out of memory runs its batch again alone, unless gradients have been reduced since or
+    the training step makes collectives of its own: then the run ends with an error that names the rank. The others
+    learn of the smaller size at the next decision; all decide together. With manual optimization or another strategy
+    it says so and stays out. On one device validation is run in pieces, too. An error elsewhere ends the run, and its
+    message names the place.
 
     Args:
         settings: See ``BatchSizeSettings``.
@@ -77,7 +81,7 @@ class DynamicBatchSizeOptimizer(SplitsValidation):
 
     settings_class = BatchSizeSettings
     metrics_name = "dynamic_batch_size_optimizer"
-    across: ClassVar[Mapping[str, Across]] = dict.fromkeys(("samples", "batch", "peak_share"), Across.MAX)
+    across: ClassVar[Mapping[str, Across]] = ACROSS
 
     brain: BatchSizeBrain
     settings: BatchSizeSettings
@@ -86,7 +90,6 @@ class DynamicBatchSizeOptimizer(SplitsValidation):
     # Of one fit; None where it is not known or has no use.
     _reader: BatchReader | None
     _loader: LoaderBatch | None
-    _may_grow: bool
     _loader_states: Sequence[Any] = ()
     _undo: Callable[[], None]
     # Kept in checkpoints.
@@ -105,20 +108,24 @@ class DynamicBatchSizeOptimizer(SplitsValidation):
         if why is not None:
             self.note(trainer, f"stays out of this run, also if memory runs out: {why}")
             return
-        self._loader = self._growing_loader(trainer)
         self._reader = BatchReader(expected=given_batch_size(trainer), split=own_split(trainer, pl_module))
+        tell = partial(self.note, trainer)
+        self._loader = growing_loader(trainer, self.settings, self._written, states=self._loader_states, tell=tell)
         self._period.probe = self._make_probe(self._device)
         if self._period.probe is not None:
             self.brain.start(self._period.probe.read().peak_share)
             self._period.reset_peak()
         if self.settings.dry_run:
-            self._undo = watch_errors(trainer, lambda message: self.note(trainer, message))
+            self._undo = watch_errors(trainer, tell)
         else:
             self._take_up_growth(trainer)
             survival = Survival(trainer, pl_module, policy=self, reader=self._reader, guarded=self._guarded)
             self._undo = survival.remove
-        if starts_epoch_silently(trainer):
-            self._consider_growth(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        if self._reader is not None and starts_epoch_silently(trainer):
+            self._decide_on_growth(trainer, pl_module)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._loader_states = loader_states(checkpoint)
@@ -136,14 +143,13 @@ class DynamicBatchSizeOptimizer(SplitsValidation):
         super().on_exception(trainer, pl_module, exception)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._loader is None or resumes_begun_epoch(trainer):
+        if self._reader is None or resumes_begun_epoch(trainer):
             return
-        before = self._loader.current
+        before = self._loader.current if self._loader is not None else 0
         if not self.settings.dry_run:
             self._guarded(trainer, self._take_up_growth, trainer)
-        if self.active:
-            self._guarded(trainer, self._consider_growth, trainer)
-        if self._loader.current != before:
+        self._decide_on_growth(trainer, pl_module)
+        if self._loader is not None and self._loader.current != before:
             self._loader.tell_progress_bar(pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -167,21 +173,24 @@ class DynamicBatchSizeOptimizer(SplitsValidation):
         return self.settings.adjustment_frequency if self._reader is not None else None
 
     def read(self, trainer: Trainer, pl_module: LightningModule) -> Mapping[str, float]:
-        return self._period.take()
+        return {**self._period.take(), **self._own_sizes()}
 
     def decide(self, trainer: Trainer, pl_module: LightningModule, readings: Mapping[str, float]) -> None:
+        self._agree(trainer, readings)
         self._memory_share = readings["peak_share"]
         if readings["samples"] == 0:
             return
-        adjustment = self.brain.observe(
-            step=trainer.global_step,
-            epoch=trainer.current_epoch,
-            samples=int(readings["samples"]),
-            batch=int(readings["batch"]),
-            share=readings["peak_share"],
-        )
+        step, epoch, share = trainer.global_step, trainer.current_epoch, readings["peak_share"]
+        samples, batch = int(readings["samples"]), int(readings["batch"])
+        adjustment = self.brain.observe(step=step, epoch=epoch, samples=samples, batch=batch, share=share)
         if adjustment is not None:
             self.adjust(trainer, adjustment, lambda: self._period.forget_peak(self._device))
+
+    def _agree(self, trainer: Trainer, readings: Mapping[str, float]) -> None:
+        step, epoch = trainer.global_step, trainer.current_epoch
+        adjustment = self.brain.agree(step=step, epoch=epoch, batch=self._batch, shared=readings)
+        if adjustment is not None:
+            self.recover(trainer, adjustment, lambda: self._period.forget_peak(self._device))
 
     def apply_fallback(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.brain.retire()
@@ -194,9 +203,8 @@ class DynamicBatchSizeOptimizer(SplitsValidation):
 
     def next_size(self, trainer: Trainer, failed: int, samples: int) -> int | None:
         """The next smaller size after pieces of ``failed`` samples ran out of memory; None: there is none."""
-        adjustment = self.brain.recover(
-            step=trainer.global_step, epoch=trainer.current_epoch, failed=failed, samples=samples
-        )
+        step, epoch = trainer.global_step, trainer.current_epoch
+        adjustment = self.brain.recover(step=step, epoch=epoch, failed=failed, samples=samples)
         if adjustment is None:
             return None
         self.recover(trainer, adjustment, lambda: None)
@@ -238,7 +246,6 @@ class DynamicBatchSizeOptimizer(SplitsValidation):
         self._reader = None
         self._loader = None
         self._period.probe = None
-        self._may_grow = False
         self._undo = _nothing
 
     def _saw(self, size: int, samples: int) -> None:
@@ -247,30 +254,23 @@ class DynamicBatchSizeOptimizer(SplitsValidation):
 
     # Growth of the loader's batch ------------------------------------------------------------------------------------
 
-    def _growing_loader(self, trainer: Trainer) -> LoaderBatch | None:
-        """The loader, where its batch can be changed at all; whether it may grow in this run."""
-        self._may_grow = self.settings.effective_batch == "grow"
-        why = growth_obstacle(trainer)
-        if why is not None:
-            if self._may_grow:
-                self.note(trainer, f"the loader's batch is left as it is: {why}")
-            return None
-        loader = LoaderBatch(trainer, states=self._loader_states)
-        if "effective_batch" not in self._written and loader.current < self.settings.max_batch_size:
-            self.note(
-                trainer, "the loader's batch is left as it is: it grows only where effective_batch: grow is written"
-            )
-        return loader
-
     def _take_up_growth(self, trainer: Trainer) -> None:
         """A resumed run, and a loader that was made anew, go on with the size that was reached, within the settings."""
         grown = min(self.brain.state.loader_batch or 0, self.settings.max_batch_size)
         if self._loader is not None and grown > self._loader.current:
             self._resize(trainer, self._loader, grown)
 
-    def _consider_growth(self, trainer: Trainer) -> None:
+    def _decide_on_growth(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.settings.effective_batch == "grow":  # on every rank, also on one whose loader cannot grow
+            self.decide_together(trainer, pl_module, read=self._own_sizes, decide=self._consider_growth)
+
+    def _own_sizes(self, *_: Any) -> Mapping[str, float]:
+        return own_sizes(self.brain, self._loader)
+
+    def _consider_growth(self, trainer: Trainer, _: LightningModule, readings: Mapping[str, float]) -> None:
+        self._agree(trainer, readings)
         loader = self._loader
-        if loader is None or not self._may_grow:
+        if loader is None or not grow_together(loader, readings, tell=partial(self.note, trainer)):
             return
         before = loader.current
         adjustment = self.brain.grow(
@@ -282,8 +282,7 @@ class DynamicBatchSizeOptimizer(SplitsValidation):
         def apply() -> None:
             self._resize(trainer, loader, int(str(adjustment.new)))
             self._period.forget_peak(self._device)
-            ratio = loader.current / before
-            event = Event(kind=EventKind.BATCH_CHANGED, step=trainer.global_step, ratio=ratio)
+            event = Event(kind=EventKind.BATCH_CHANGED, step=trainer.global_step, ratio=loader.current / before)
             self.session.announce(trainer, event, source=self)
 
         self.adjust(trainer, adjustment, apply)

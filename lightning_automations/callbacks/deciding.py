@@ -91,18 +91,24 @@ class DecidingAutomation(AutomationSurface):
 
     def decision_point(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read, agree across the ranks in one collective, decide. Every rank comes by here at the same step."""
+        self.decide_together(trainer, pl_module, read=self.read, decide=self.decide)
+
+    def decide_together(
+        self, trainer: Trainer, pl_module: LightningModule, *, read: Callable[..., Any], decide: Callable[..., Any]
+    ) -> None:
+        """A decision point of another kind: ``read`` and ``decide`` as the methods of that name."""
         if not self._awake or self._retired:
             return
         readings: Mapping[str, float] = {}
         if self._failure is None:
-            readings = self._guarded(trainer, self.read, trainer, pl_module) or {}
+            readings = self._guarded(trainer, read, trainer, pl_module) or {}
         if self._retired:
             return
         common, failed = agreed(trainer, readings, self.across_ranks(), failed=self._failure is not None)
         if failed:
             self.retire(trainer, self._failure_message())
             return
-        self._guarded(trainer, self.decide, trainer, pl_module, common)
+        self._guarded(trainer, decide, trainer, pl_module, common)
         self._publish(trainer)
 
     def adjust(self, trainer: Trainer, adjustment: Adjustment, apply: Callable[[], None]) -> None:

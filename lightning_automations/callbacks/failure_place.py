@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from lightning_automations.callbacks.namespaces import CALLBACK_BASES
 from lightning_automations.probes.out_of_memory import is_out_of_memory
 
-__all__ = ["explain", "name_the_place"]
+__all__ = ["explain", "name_the_place", "of_the_module"]
 
 _MARK = "_lightning_automations_explained"
 _OF_THE_STEP = frozenset({"training_step", "backward"})
@@ -48,7 +48,7 @@ def _place_of(error: BaseException, trainer: Trainer) -> str | None:
         hook = frame.f_code.co_name
         # Either package's module; its own helpers, and forward, say less than the hook that called them.
         if hasattr(owner, "automatic_optimization") and (hook in _HOOKS or hook.startswith("on_")):
-            return None if hook in _OF_THE_STEP else f"Memory ran out in {_of_the_module(hook, trainer)}"
+            return None if hook in _OF_THE_STEP else of_the_module(hook, trainer)
         if isinstance(owner, Optimizer):
             return (
                 f"Memory ran out in the step of the optimizer {type(owner).__name__}, which does not depend on the "
@@ -65,11 +65,12 @@ def _place_of(error: BaseException, trainer: Trainer) -> str | None:
     return None
 
 
-def _of_the_module(hook: str, trainer: Trainer) -> str:
+def of_the_module(hook: str, trainer: Trainer) -> str:
+    """In which method of the module memory ran out, and what helps there."""
     if hook.startswith(("validation", "on_validation")):
         when = " of the sanity check" if trainer.sanity_checking else ""
-        return f"the module's {hook}{when}, which cannot be split: use a smaller batch_size in the validation loader."
-    return f"the module's {hook}, which is not run again."
+        return f"Memory ran out in the module's {hook}{when}, which cannot be split: use a smaller batch_size in the validation loader."
+    return f"Memory ran out in the module's {hook}, which is not run again."
 
 
 def _innermost_first(error: BaseException) -> Iterator[FrameType]:

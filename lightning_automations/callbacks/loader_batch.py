@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
+from lightning_automations.core.batch_size import BatchSizeSettings
 from lightning_automations.lightning_internals import renumber_epoch, training_loaders
 
-__all__ = ["LoaderBatch", "given_batch_size", "growth_obstacle", "rate_factor"]
+__all__ = ["LEFT_ALONE", "LoaderBatch", "given_batch_size", "growing_loader", "growth_obstacle", "rate_factor"]
 
+LEFT_ALONE = "the loader's batch is left as it is"
+"""The beginning of what is said where a loader does not grow."""
 HORIZONS = ("total_steps", "T_max", "total_iters")
 """Attributes in which torch's schedulers keep their length."""
 SAME_LENGTH = 0.1
@@ -42,11 +45,41 @@ def growth_obstacle(trainer: Trainer) -> str | None:
         return "the training data are no DataLoader over a dataset with a length"
     if not isinstance(getattr(sampler, "batch_size", None), int):
         return "the training loader's batches are made by a batch sampler without a batch_size"
+    if not hasattr(getattr(sampler, "sampler", sampler), "__len__"):
+        return "the training loader's sampler has no length"
     if not _follows_its_size(sampler):
         return "the training loader's batch sampler does not follow its batch_size"
     if trainer.overfit_batches:  # type: ignore[attr-defined]
         return "the run overfits on a few batches (overfit_batches)"
     return _schedule_for_the_run(trainer)
+
+
+def growing_loader(
+    trainer: Trainer,
+    settings: BatchSizeSettings,
+    written: Container[str],
+    *,
+    states: Sequence[Any],
+    tell: Callable[[str], None],
+) -> LoaderBatch | None:
+    """The training loader, where its batch can be changed at all; ``tell`` says why it will not grow.
+
+    Args:
+        trainer: The trainer.
+        settings: The settings.
+        written: The names of the settings that the user has written.
+        states: As for ``LoaderBatch``.
+        tell: Called once at most.
+    """
+    why = growth_obstacle(trainer)
+    if why is not None:
+        if settings.effective_batch == "grow":
+            tell(f"{LEFT_ALONE}: {why}")
+        return None
+    loader = LoaderBatch(trainer, states=states)
+    if "effective_batch" not in written and loader.current < settings.max_batch_size:
+        tell(f"{LEFT_ALONE}: it grows only where effective_batch: grow is written")
+    return loader
 
 
 def rate_factor(ratio: float, rule: str) -> float:
@@ -65,12 +98,17 @@ class LoaderBatch:
     Args:
         trainer: The trainer, whose training loader may grow.
         states: Where the loader was when the checkpoint was saved that the run goes on from.
+
+    Attributes:
+        original: Samples per batch as they were given.
+        like_others: Whether the other ranks have such a loader, as far as is known.
     """
 
     def __init__(self, trainer: Trainer, *, states: Sequence[Any] = ()) -> None:
         self._trainer = trainer
         self._states = states
         self.original = self.current
+        self.like_others = True
 
     @property
     def current(self) -> int:

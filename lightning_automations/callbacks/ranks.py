@@ -16,6 +16,7 @@ class Across(str, Enum):
 
     MEAN = "mean"
     MAX = "max"
+    MIN = "min"
 
 
 def agreed(
@@ -47,4 +48,6 @@ def _combined(values: Sequence[float], how: Across) -> float:
     known = [value for value in values if value == value]
     if not known:
         return float("nan")
-    return max(known) if how is Across.MAX else sum(known) / len(known)
+    if how is Across.MEAN:
+        return sum(known) / len(known)
+    return max(known) if how is Across.MAX else min(known)

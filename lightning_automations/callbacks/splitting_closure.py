@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +17,7 @@ from lightning_automations.lightning_internals import (
     step_of_piece,
 )
 from lightning_automations.probes.out_of_memory import free_cached_memory, is_out_of_memory, release
-from lightning_automations.probes.rewinding import GradientsAside
+from lightning_automations.probes.rewinding import GradientsAside, GradientsKept
 from lightning_automations.probes.splitting import Layout
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class SplittingClosure:
         self._lightning = lightning
         self._keywords = keywords
         self._step, self._backward, self._zero_grad = closure_parts(lightning)
-        self._gradients = GradientsAside(parameter for group in optimizer.param_groups for parameter in group["params"])
+        self._parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self._gradients: GradientsAside | GradientsKept = GradientsAside(self._parameters)
         self._result: Any = None
         self._zeroed = False
         self._gradients_taken = False
@@ -53,6 +55,8 @@ class SplittingClosure:
 
     def __call__(self) -> Tensor | None:
         self._zeroed = self._beyond_recall = self._gradients_taken = False
+        if self._survival.processes.synchronizes:
+            self._gradients = GradientsKept(self._parameters)
         with self._survival.running(self):
             self._result = self._run()
         loss: Tensor | None = self._result.loss
@@ -88,8 +92,10 @@ class SplittingClosure:
             # Outside of the except block, where the error's frames no longer hold the tensors of the try.
             release(error)
             first = first or error
+            survival.refuse_where_others_wait(first)
             self._put_back(prepared)
             size = survival.next_size(first, size, layout)
+            survival.processes.run_again()
 
     def _try(self, layout: Layout | None, size: int | None, logged: LoggedResults) -> tuple[Any, BaseException | None]:
         try:
@@ -116,11 +122,16 @@ class SplittingClosure:
     def _whole(self) -> Any:
         closure = closure_with_parts(
             self._lightning,
-            self._step,
+            self._whole_step,
             self._run_backward if self._backward is not None else None,
             self._run_zero_grad if self._zero_grad is not None else None,
         )
         return closure.closure()
+
+    def _whole_step(self) -> Any:
+        output = self._step()
+        self._survival.processes.whole_step_done()
+        return output
 
     @torch.enable_grad()
     def _in_pieces(self, layout: Layout, size: int, logged: LoggedResults) -> Any:
@@ -129,18 +140,21 @@ class SplittingClosure:
         shares, factors = self._survival.weights([piece for piece, _ in pieces], [samples for _, samples in pieces])
         outputs = _Outputs()
         self._in_pieces_now = True
+        processes = self._survival.processes
         for place, (piece, samples) in enumerate(pieces):
-            logged.begin_piece(piece, first=place == 0)
-            output = step_of_piece(self._survival.trainer, self._keywords, piece)()
-            if place == 0:
-                logged.whole_batch()
-                self._run_zero_grad()
-                logged.begin_piece(piece, first=True)
-            if output.closure_loss is not None:
-                self._run_backward(output.closure_loss * factors[place])
-            outputs.add(output, share=shares[place], factor=factors[place], samples=samples)
-            logged.end_piece(shares[place])
-            del output
+            with processes.apart() if place < len(pieces) - 1 else nullcontext():
+                logged.begin_piece(piece, first=place == 0)
+                output = step_of_piece(self._survival.trainer, self._keywords, piece)()
+                processes.piece_step_done()
+                if place == 0:
+                    logged.whole_batch()
+                    self._run_zero_grad()
+                    logged.begin_piece(piece, first=True)
+                if output.closure_loss is not None:
+                    self._run_backward(output.closure_loss * factors[place])
+                outputs.add(output, share=shares[place], factor=factors[place], samples=samples)
+                logged.end_piece(shares[place])
+                del output
         self._in_pieces_now = False
         logged.whole_batch()
         result = outputs.result()

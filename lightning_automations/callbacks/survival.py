@@ -14,6 +14,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
 from lightning_automations.callbacks.failure_place import explain
+from lightning_automations.callbacks.processes import processes_of, strategy_obstacle
 from lightning_automations.callbacks.splitting_closure import SplittingClosure
 from lightning_automations.lightning_internals import LoggedResults, replace_closures
 from lightning_automations.probes.out_of_memory import is_out_of_memory
@@ -44,10 +45,9 @@ def obstacle(trainer: Trainer, module: LightningModule) -> str | None:
     """Why a batch of this fit cannot be run again in pieces, or None when it can."""
     if not module.automatic_optimization:
         return "the module optimizes manually"
-    if trainer.world_size > 1:
-        return "several processes train together"
-    if not any(kind.__name__ == "SingleDeviceStrategy" for kind in type(trainer.strategy).__mro__):
-        return f"the strategy is {type(trainer.strategy).__name__}"
+    why = strategy_obstacle(trainer, module)
+    if why is not None:
+        return why
     if "dataloader_iter" in inspect.signature(module.training_step).parameters:
         return "the training step takes its batches from an iterator (dataloader_iter)"
     if getattr(module, "couples_samples", False):
@@ -133,6 +133,7 @@ class Survival:
         self._guarded = guarded
         self._buffers = ModuleBuffers(module)
         self._metrics = ModuleMetrics(module)
+        self.processes = processes_of(trainer, module, self._buffers)
         self._current: SplittingClosure | None = None
         self._broken = False
         self._warned = False
@@ -141,6 +142,7 @@ class Survival:
                 trainer, lambda closure, keywords, optimizer: SplittingClosure(self, closure, keywords, optimizer)
             ),
             self._hold_back_hooks(),
+            self.processes.remove,
         ]
 
     def remove(self) -> None:
@@ -155,9 +157,11 @@ class Survival:
     def running(self, closure: SplittingClosure) -> Iterator[None]:
         """While this closure runs, gradients that are complete are reported to it."""
         self._current = closure
+        self.processes.begin()
         try:
             yield
         finally:
+            self.processes.end()
             self._current = None
 
     def prepare(self, batch: Any) -> Preparation | None:
@@ -175,6 +179,8 @@ class Survival:
 
     def went_well(self, size: int, samples: int) -> None:
         """A batch was run in pieces of this size; warns once where batch normalization has seen them."""
+        if not self.processes.may_split:
+            return  # what is seen of such batches must lead to no decision
         self._guarded(self.trainer, self.policy.went_well, size, samples)
         if size < samples and not self._warned:
             self._warned = True
@@ -194,6 +200,17 @@ class Survival:
         if getattr(self._module, "loss_reduction", "mean") == "sum":
             return shares, [1.0] * len(shares)
         return shares, shares
+
+    def refuse_where_others_wait(self, error: BaseException) -> None:
+        """Raise ``error``, with the reason in its message, where the batch cannot be run again beside other ranks.
+
+        Raises:
+            BaseException: ``error``.
+        """
+        refusal = self.processes.refusal()
+        if refusal is not None:
+            explain(error, refusal)
+            raise error
 
     def next_size(self, error: BaseException, size: int | None, layout: Layout | None) -> int:
         """The size to try next.
@@ -221,9 +238,11 @@ class Survival:
     # Inside ----------------------------------------------------------------------------------------------------------
 
     def _prepare(self, batch: Any) -> Preparation:
-        self._buffers.keep()
+        if not self.processes.exchanges_buffers:
+            self._buffers.keep()
         self._metrics.keep()
-        layout = self.reader.layout(batch, last=self.trainer.is_last_batch)
+        may_split = self.processes.may_split
+        layout = self.reader.layout(batch, last=self.trainer.is_last_batch) if may_split else None
         return Preparation(
             random_states=RandomStates(self.device),
             logged=LoggedResults(self.trainer),

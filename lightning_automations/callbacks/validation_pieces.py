@@ -9,7 +9,7 @@ from typing import Any, cast
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_automations.callbacks.failure_place import explain
+from lightning_automations.callbacks.failure_place import explain, of_the_module
 from lightning_automations.callbacks.splitting_closure import combined
 from lightning_automations.lightning_internals import LoggedResults
 from lightning_automations.probes.out_of_memory import free_cached_memory, is_out_of_memory, release
@@ -117,7 +117,8 @@ class ValidationPieces:
             BaseException: ``error``, with what was tried in its message, when nothing is left to try.
         """
         if layout is None:
-            raise error  # where it was and what helps is said when the run ends
+            explain(error, of_the_module("validation_step", self._trainer))
+            raise error
         tried = layout.samples if size is None else min(size, layout.samples)
         if tried <= self._least:
             when = " of the sanity check" if self._trainer.sanity_checking else ""

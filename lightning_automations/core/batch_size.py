@@ -76,6 +76,22 @@ class BatchSizeBrain:
         state.seen = state.calm = 0
         return self._change(step, epoch, "micro_batch_size", failed, size, Reason.OUT_OF_MEMORY, {"batch": samples})
 
+    def agree(self, *, step: int, epoch: int, batch: int | None, shared: Mapping[str, float]) -> Adjustment | None:
+        """Take up what happened to other ranks since the last decision; a smaller size of theirs becomes this rank's.
+
+        Args:
+            step: Optimizer steps done.
+            epoch: The epoch.
+            batch: This rank's largest batch so far; None: unknown.
+            shared: ``BatchSizeState.shared`` of all ranks: the smallest of each, of ``baseline`` the largest.
+        """
+        own, state = self.state.micro_batch, self.state
+        state.take_up(shared)
+        old = batch if own is None else own
+        if old is None or state.micro_batch is None or state.micro_batch >= old:
+            return None
+        return self._change(step, epoch, "micro_batch_size", old, state.micro_batch, Reason.OUT_OF_MEMORY_ELSEWHERE, {})
+
     def retire(self) -> None:
         """Where memory demanded pieces, keep to the fallback's size or to what was seen to fit."""
         state, size = self.state, self.settings.fallback.get("batch_size")

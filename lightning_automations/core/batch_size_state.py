@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["BatchSizeState"]
+__all__ = ["SMALLEST_OF_RANKS", "BatchSizeState"]
+
+SMALLEST_OF_RANKS = ("micro_batch", "ceiling", "largest_fit", "seen", "calm")
+"""What a rank changes by itself when it runs out of memory. The smallest number of all ranks holds for all of them."""
 
 
 @dataclass(kw_only=True)
@@ -34,3 +39,14 @@ class BatchSizeState:
     seen: int = 0
     calm: int = 0
     climbs: int = 0
+
+    def shared(self) -> dict[str, float]:
+        """What the ranks have to agree in before they decide; NaN stands for None."""
+        numbers = {name: getattr(self, name) for name in (*SMALLEST_OF_RANKS, "baseline")}
+        return {name: math.nan if value is None else float(value) for name, value in numbers.items()}
+
+    def take_up(self, shared: Mapping[str, float]) -> None:
+        """Go on from what the ranks have agreed in: of all else every rank has seen the same."""
+        for name in SMALLEST_OF_RANKS:
+            setattr(self, name, None if math.isnan(shared[name]) else int(shared[name]))
+        self.baseline = None if math.isnan(shared["baseline"]) else shared["baseline"]

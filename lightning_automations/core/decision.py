@@ -26,6 +26,7 @@ class Reason(str, Enum):
     ANNEALING = "annealing"
     GRADIENT_LEVEL = "gradient_level"
     OUT_OF_MEMORY = "out_of_memory"
+    OUT_OF_MEMORY_ELSEWHERE = "out_of_memory_elsewhere"
     NO_ERROR_SINCE = "no_error_since"
     MEMORY_ABOVE_TARGET = "memory_above_target"
     MEMORY_BELOW_TARGET = "memory_below_target"
@@ -52,6 +53,7 @@ _EXPLANATIONS = {
     Reason.ANNEALING: "the last part of the run begins",
     Reason.GRADIENT_LEVEL: "the usual gradient norm has moved",
     Reason.OUT_OF_MEMORY: "the batch did not fit into memory",
+    Reason.OUT_OF_MEMORY_ELSEWHERE: "a batch did not fit into the memory of another rank",
     Reason.NO_ERROR_SINCE: "memory has sufficed for a while since the last error",
     Reason.MEMORY_ABOVE_TARGET: "memory use is above the target",
     Reason.MEMORY_BELOW_TARGET: "memory use is below the target band",

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-__all__ = ["GradientsAside", "ModuleBuffers", "ModuleMetrics", "RandomStates"]
+__all__ = ["GradientsAside", "GradientsKept", "ModuleBuffers", "ModuleMetrics", "RandomStates"]
 
 SMALL_BUFFER = 65_536
 """Elements up to which a buffer is copied at every step. Batch normalization writes its statistics without raising
@@ -206,3 +206,44 @@ class GradientsAside:
         for parameter, total in self._aside:
             parameter.grad = total
         self._aside = []
+
+
+class GradientsKept:
+    """Gradients of an accumulation window that stay in place, with copies to go back to.
+
+    For a backward pass in which DDP reduces every gradient as soon as it is there: it has to find the window's in it.
+    As many bytes as ``GradientsAside`` needs with its fresh gradients, and a copy in place of its addition.
+
+    Args:
+        parameters: The parameters that are optimized.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self._parameters = list(parameters)
+        self._kept: list[tuple[nn.Parameter, Tensor, Tensor]] = []
+
+    def take(self) -> None:
+        """Copy every gradient that exists."""
+        found = [(parameter, gradient) for parameter in self._parameters if (gradient := parameter.grad) is not None]
+        if not found:
+            return
+        with torch.no_grad():
+            if all(gradient.layout is torch.strided for _, gradient in found):
+                copies = list(torch._foreach_mul([gradient for _, gradient in found], 1.0))
+            else:
+                copies = [gradient.clone() for _, gradient in found]
+        self._kept = [(parameter, gradient, copy) for (parameter, gradient), copy in zip(found, copies, strict=True)]
+
+    def put_back(self) -> None:
+        """The gradients are what they were at ``take``."""
+        for parameter in self._parameters:
+            parameter.grad = None
+        with torch.no_grad():
+            for parameter, gradient, copy in self._kept:
+                # Into the same tensor: DDP's gradients may be views of its buckets.
+                parameter.grad = gradient.copy_(copy)
+        self._kept = []
+
+    def merge(self) -> None:
+        """What the backward pass has added stays."""
+        self._kept = []

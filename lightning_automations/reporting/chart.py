@@ -25,7 +25,7 @@ class Kind(str, Enum):
     STOP = "stop"
 
 
-RESCUES = frozenset({"divergence", "non_finite", "out_of_memory"})
+RESCUES = frozenset({"divergence", "non_finite", "out_of_memory", "out_of_memory_elsewhere"})
 """Reasons without which a run might have been lost."""
 
 

@@ -30,13 +30,14 @@ class ReadsItsRank(Counting):
     across: ClassVar[Mapping[str, Across]] = {
         "loss": Across.MEAN,
         "high": Across.MAX,
+        "low": Across.MIN,
         "own": Across.MAX,
     }
     seen: ClassVar[list[Mapping[str, float]]] = []
 
     def read(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, float]:
         rank = float(trainer.global_rank)
-        return {"loss": rank, "high": rank, **({"own": 7.0} if rank else {})}
+        return {"loss": rank, "high": rank, "low": rank, **({"own": 7.0} if rank else {})}
 
     def decide(self, trainer: pl.Trainer, pl_module: pl.LightningModule, readings: Mapping[str, float]) -> None:
         self.seen.append(readings)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, RichProgressBar, TQDMProgressBar
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Sampler, SequentialSampler
 
 from lightning_automations import AdaptiveGradientClipping, DynamicBatchSizeOptimizer
 from lightning_automations.core.events import Event, EventKind
@@ -288,6 +288,13 @@ class FixedBatches:
         return SAMPLES // 8
 
 
+class WithoutLength(Sampler[int]):
+    """A sampler that does not say how many samples it gives."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(SAMPLES))
+
+
 class StubbornBatches(FixedBatches):
     """One whose batch_size says nothing about its batches."""
 
@@ -312,6 +319,7 @@ def cosine_after_warmup(optimizer: Any) -> Any:
         (lambda: DataLoader(Stream(), batch_size=8), None, "no DataLoader over a dataset with a length"),
         (lambda: DataLoader(Numbers(), batch_sampler=FixedBatches()), None, "without a batch_size"),
         (lambda: DataLoader(Numbers(), batch_sampler=StubbornBatches()), None, "does not follow"),
+        (lambda: DataLoader(Numbers(), batch_size=8, sampler=WithoutLength()), None, "sampler has no length"),
         (lambda: [loader(), loader()], None, "2 training loaders"),
         (loader, one_cycle, "OneCycleLR"),
         (loader, cosine_after_warmup, "SequentialLR"),

@@ -137,6 +137,7 @@ def test_where_pieces_do_not_help_the_error_says_so(
     assert words is not None or "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:Trying to infer the `batch_size` from an ambiguous collection:UserWarning")
 def test_a_batch_of_no_known_form_cannot_be_split() -> None:
     """Its samples cannot be told: the error names the place."""
 

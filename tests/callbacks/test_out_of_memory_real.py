@@ -11,19 +11,24 @@ from typing import Any
 
 import pytest
 
-from tests.callbacks.helpers import journal_entries
+from tests.callbacks.helpers import journal_entries, run_script
 
 SCRIPT = Path(__file__).with_name("script_out_of_memory.py")
+ON_RANKS = Path(__file__).with_name("script_rank_out_of_memory_real.py")
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA limits allocations on Linux only")
 
 
-def started(mode: str, folder: Path) -> subprocess.Popen[str]:
-    """One run in a process of its own, where what is freed is free: one arena, and tensors outside of it."""
+def environment() -> dict[str, str]:
+    """Of a process where what is freed is free: one arena, and tensors outside of it."""
     glibc = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "1000000"}
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **glibc}
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[2]), **glibc}
+
+
+def started(mode: str, folder: Path) -> subprocess.Popen[str]:
+    """One run in a process of its own."""
     command = [sys.executable, str(SCRIPT), mode, str(folder)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_run_that_memory_does_not_hold_ends_like_one_with_enough_memory(tmp_path: Path) -> None:
@@ -48,3 +53,18 @@ def test_a_run_that_memory_does_not_hold_ends_like_one_with_enough_memory(tmp_pa
     story = [(entry["old"], entry["new"], entry["reason"]) for entry in entries if entry["event"] == "adjustment"]
     assert story[0] == (64, 32, "out_of_memory")
     assert all(new == old / 2 >= 8 and reason == "out_of_memory" for old, new, reason in story)
+
+
+def test_a_rank_that_memory_does_not_hold_trains_on_with_the_other(tmp_path: Path) -> None:
+    """Two ranks of DDP, of which one has a limit: weights, losses and steps are those of the run without it."""
+    run_script(ON_RANKS, str(tmp_path), environment=environment(), timeout=200)
+    zero, one = (json.loads((tmp_path / f"rank{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1))
+    assert zero["limited"]["adjustments"] == []
+    story = one["limited"]["adjustments"]
+    assert story[0] == [48, 24, "out_of_memory"]
+    assert all(reason == "out_of_memory" for _, _, reason in story)
+    for rank in (zero, one):
+        assert rank["limited"]["weights"] == pytest.approx(rank["unlimited"]["weights"], rel=1e-10)
+        assert rank["limited"]["losses"] == pytest.approx(rank["unlimited"]["losses"], rel=1e-10)
+        assert rank["limited"]["steps"] == rank["unlimited"]["steps"] == 2
+    assert zero["limited"]["weights"] == one["limited"]["weights"]

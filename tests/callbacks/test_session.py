@@ -21,4 +21,4 @@ def test_two_ranks_agree_and_retire_together(tmp_path: Path) -> None:
     assert ranks[0]["steps"] == 16
     assert ranks[0]["retired"]
     assert ranks[0]["adjustments"] == [4]
-    assert ranks[0]["seen"] == 4 * [{"loss": 0.5, "high": 1.0, "own": 7.0}]
+    assert ranks[0]["seen"] == 4 * [{"loss": 0.5, "high": 1.0, "low": 0.0, "own": 7.0}]

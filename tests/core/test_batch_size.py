@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_automations.core.batch_size import BatchSizeBrain, BatchSizeSettings
-from lightning_automations.core.decision import Adjustment
+from lightning_automations.core.batch_size_state import BatchSizeState
+from lightning_automations.core.decision import Adjustment, Reason
 from lightning_automations.core.errors import ConfigError
 
 TARGET, MARGIN = 0.85, 0.05
@@ -352,3 +354,50 @@ def test_the_defaults_are_those_of_the_seed() -> None:
     assert (settings.target_vram_usage, settings.safety_margin, settings.adjustment_frequency) == (0.85, 0.05, 100)
     assert (settings.min_batch_size, settings.max_batch_size, settings.vram_history_size) == (1, 32, 50)
     assert (settings.max_adjustments, settings.fallback) == (20, {"batch_size": 16})
+
+
+# Several ranks --------------------------------------------------------------------------------------------------------
+
+
+def test_a_rank_takes_up_what_did_not_fit_on_another() -> None:
+    """The smaller size of another rank becomes its own, with a reason; what it has seen itself stays."""
+    brain, other = BatchSizeBrain(BatchSizeSettings()), BatchSizeBrain(BatchSizeSettings())
+    for one in (brain, other):
+        one.start(0.1)
+        for step in range(3):
+            one.went_well(16)
+            one.observe(step=step, epoch=0, samples=16, share=0.83, batch=16)
+    other.recover(step=3, epoch=0, failed=16, samples=16)
+    shared = {name: min(value, other.state.shared()[name]) for name, value in brain.state.shared().items()}
+    shared |= {"micro_batch": 8.0, "ceiling": 16.0}  # NaN on one rank is left out by the other's number
+    adjustment = brain.agree(step=4, epoch=1, batch=16, shared=shared)
+    assert adjustment is not None
+    assert (adjustment.parameter, adjustment.old, adjustment.new) == ("micro_batch_size", 16, 8)
+    assert adjustment.reason is Reason.OUT_OF_MEMORY_ELSEWHERE
+    assert (adjustment.step, adjustment.epoch) == (4, 1)
+    assert other.agree(step=4, epoch=1, batch=16, shared=shared) is None
+    assert brain.state == other.state
+    assert brain.state.largest_fit == 15
+    assert brain.piece_size(16) == 8
+
+
+@pytest.mark.parametrize(("batch", "micro_batch"), [(8, 8.0), (4, 8.0), (None, 8.0), (16, math.nan)])
+def test_what_changes_no_batch_of_this_rank_is_no_adjustment(batch: int | None, micro_batch: float) -> None:
+    """Its batches are no larger than that, none was run yet, or no rank runs pieces."""
+    brain = BatchSizeBrain(BatchSizeSettings())
+    shared = {**brain.state.shared(), "micro_batch": micro_batch}
+    assert brain.agree(step=0, epoch=0, batch=batch, shared=shared) is None
+    assert brain.state.micro_batch == (None if math.isnan(micro_batch) else micro_batch)
+
+
+@given(
+    micro_batch=st.none() | st.integers(1, 64),
+    ceiling=st.none() | st.integers(2, 64),
+    baseline=st.none() | st.floats(0, 1),
+)
+def test_a_rank_alone_agrees_with_itself(micro_batch: int | None, ceiling: int | None, baseline: float | None) -> None:
+    """What is shared and taken up again is the same."""
+    state = BatchSizeState(micro_batch=micro_batch, ceiling=ceiling, baseline=baseline, seen=3, calm=5, largest_fit=7)
+    before = replace(state)
+    state.take_up(state.shared())
+    assert state == before

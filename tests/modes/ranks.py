@@ -1,4 +1,4 @@
-"""How two processes are started, and which automations stay out of them."""
+"""How two processes are started."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["RANKS_STAYS_OUT", "SCRIPT", "WAYS_TO_START_RANKS", "environment"]
+__all__ = ["SCRIPT", "WAYS_TO_START_RANKS", "environment"]
 
 SCRIPT = Path(__file__).with_name("script_ranks.py")
 WAYS_TO_START_RANKS: Mapping[str, Sequence[str]] = {
     "Lightning's launcher": [sys.executable],
     "torchrun": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"],
 }
-RANKS_STAYS_OUT: Mapping[str, str] = {"DynamicBatchSizeOptimizer": "several processes train together"}
 
 
 def environment() -> dict[str, str]:

@@ -13,6 +13,7 @@ from torchmetrics import CatMetric, MeanMetric, MeanSquaredError, MetricCollecti
 from lightning_automations.probes.rewinding import (
     SMALL_BUFFER,
     GradientsAside,
+    GradientsKept,
     ModuleBuffers,
     ModuleMetrics,
     RandomStates,
@@ -217,3 +218,44 @@ def test_gradients_that_get_nothing_fresh_stay() -> None:
     gradients.merge()
     assert parameter.grad is not None
     assert torch.equal(parameter.grad, torch.ones(2))
+
+
+def test_gradients_that_stay_in_place_are_put_back_from_copies() -> None:
+    """The same objects with the same values, also sparse ones; what was not there is gone again."""
+    torch.manual_seed(0)
+    layer, embedding = nn.Linear(3, 3), nn.Embedding(5, 3, sparse=True)
+
+    def backward() -> None:
+        layer(torch.randn(4, 3) + embedding(torch.randint(0, 5, (4,)))).square().sum().backward()
+
+    for parameters in (list(layer.parameters()), [*layer.parameters(), *embedding.parameters()]):
+        layer.zero_grad()
+        embedding.zero_grad()
+        gradients = GradientsKept(parameters)
+        gradients.take()  # nothing is there yet
+        backward()
+        gradients.put_back()
+        assert all(item.grad is None for item in parameters)
+
+        backward()
+        before = [item.grad for item in parameters]
+        expected = [item.grad.to_dense().clone() for item in parameters]  # type: ignore[union-attr]
+        gradients.take()
+        backward()
+        gradients.put_back()
+        for item, gradient, value in zip(parameters, before, expected, strict=True):
+            assert item.grad is gradient
+            assert torch.equal(item.grad.to_dense(), value)  # type: ignore[union-attr]
+
+
+def test_gradients_that_stay_in_place_add_up_as_autograd_does() -> None:
+    """A pass that ends well has nothing to merge, and nothing to go back to."""
+    parameter = nn.Parameter(torch.ones(2))
+    gradients = GradientsKept([parameter])
+    for _ in range(3):
+        gradients.take()
+        parameter.sum().backward()
+        gradients.merge()
+    assert torch.equal(parameter.grad, torch.full((2,), 3.0))  # type: ignore[arg-type]
+    gradients.put_back()
+    assert parameter.grad is None
