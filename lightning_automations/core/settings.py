@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
@@ -19,6 +20,10 @@ __all__ = ["SECTION_SETTINGS", "AutomationSettings", "RunLength"]
 
 SECTION_SETTINGS = ("enabled", "journal", "dry_run", "report", "progress_bar")
 """Settings that may stand on the section; all but the first hold there for every automation without its own."""
+
+
+# Between two words of CamelCase; capitals in a row are one word, as in EMADecay.
+_WORD_BEGINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +96,11 @@ class AutomationSettings:
         """Every setting's name and annotated type, in the order of declaration."""
         hints = get_type_hints(cls, include_extras=True)
         return {item.name: hints[item.name] for item in fields(cls)}
+
+    @classmethod
+    def names(cls) -> tuple[str, str]:
+        """The automation's name, as the YAML may write it: in CamelCase and in snake_case."""
+        return cls.automation, _WORD_BEGINS.sub("_", cls.automation).lower()
 
     @classmethod
     def signature(cls) -> inspect.Signature:
