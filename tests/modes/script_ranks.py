@@ -13,10 +13,10 @@ from torch.utils.data import Subset
 
 from lightning_automations.callbacks.base import AutomationCallback
 from tests.callbacks.helpers import ResumableLoader, make_trainer, regression_data, val_loader, weights
-from tests.registry import EPOCHS, ROWS, TwoTerms
+from tests.registry import EPOCHS, EVERY_ROW, Decayed, TwoTerms
 
 
-class Unequal(TwoTerms):
+class Unequal(TwoTerms, Decayed):
     """Rank 0 trains on 64 samples in batches of four, rank 1 on 48 others in batches of three."""
 
     def train_dataloader(self) -> Any:
@@ -39,12 +39,12 @@ def fit(*automations: AutomationCallback) -> tuple[int, list[list[float]]]:
 def main(folder: Path) -> None:
     """Train on two ranks with each automation, with all of them, with all of them dry, and without any."""
     logging.getLogger("lightning_automations").addHandler(logging.FileHandler(folder / "told.txt"))
-    alone, together = [row.make() for row in ROWS], [row.make() for row in ROWS]
+    alone, together = [row.make() for row in EVERY_ROW], [row.make() for row in EVERY_ROW]
     result = {
         "runs": [fit(automation) for automation in alone],
         "run of all": fit(*together),
         "plain": fit(),
-        "dry": fit(*(row.make(dry_run=True) for row in ROWS)),
+        "dry": fit(*(row.make(dry_run=True) for row in EVERY_ROW)),
         "acted": [automation.name for automation in alone if automation.adjustments],
         "adjustments": [item.as_dict() for one in (*alone, *together) for item in one.adjustments],
         "retired": [automation.name for automation in (*alone, *together) if automation.retired],
