@@ -82,10 +82,7 @@ def register_automation(callback: type[C]) -> type[C]:
     settings = callback.settings_class
     known = known_automations()
     for name in settings.names():
-        if name in SECTION_SETTINGS:
-            raise ValueError(f"{name}: expected a name that is free, got a setting of {SECTION}. Rename the class.")
-        if name in known:
-            _refuse_taken(name, callback, REGISTERED.get(known[name]))
+        _refuse_taken(name, callback)
     earlier = known.get(settings.automation)
     if earlier is not None and earlier is not settings:
         del REGISTERED[earlier]
@@ -116,17 +113,23 @@ def _refuse_unfit(callback: Any) -> None:
         raise TypeError(f"{callback.__name__}: expected a method make_brain(settings), got a class without.")
 
 
-def _refuse_taken(name: str, callback: type, holder: type | None) -> None:
-    if holder is None:
-        raise ValueError(
-            f"{callback.__name__}: expected a name that is free, got {name!r}, an automation of this package. "
-            "Rename the class, and automation in its settings."
-        )
-    if _place(holder) != _place(callback):
-        raise ValueError(
-            f"{callback.__name__}: expected a name that is free, got {name!r}, which {holder.__module__}."
-            f"{holder.__qualname__} has. Rename one of the classes, and automation in its settings."
-        )
+def _refuse_taken(name: str, callback: type) -> None:
+    known = known_automations()
+    if name in SECTION_SETTINGS:
+        holder = f"a setting of {SECTION}"
+    elif name not in known:
+        return
+    elif known[name] not in REGISTERED:
+        holder = "an automation of this package"
+    else:
+        other = REGISTERED[known[name]]
+        if _place(other) == _place(callback):
+            return
+        holder = f"an automation of {other.__module__}"
+    raise ValueError(
+        f"{callback.__name__}: expected a name that is free, got {name!r}, {holder}. Rename the class, and automation "
+        "in its settings."
+    )
 
 
 def _place(callback: type) -> tuple[str, str]:
@@ -150,6 +153,6 @@ def _tell_unusable(entry_point: EntryPoint, error: Exception) -> None:
         package,
         entry_point.value,
         type(error).__name__,
-        error,
+        str(error).rstrip("."),
         package,
     )
