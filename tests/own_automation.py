@@ -49,7 +49,7 @@ class WeightDecaySettings(AutomationSettings):
     tolerance: Annotated[float, Ge(0)] = 0.02
     patience: Annotated[int, Ge(1)] = 3
     step_factor: Annotated[float, Gt(1)] = 2.0
-    max_factor: Annotated[float, Gt(1)] = 64.0
+    max_factor: Annotated[float, Gt(1)] = 1000.0
     fallback: WeightDecayFallback = field(default_factory=WeightDecayFallback)  # type: ignore[assignment]
 
 

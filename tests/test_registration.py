@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -312,3 +314,19 @@ def test_one_that_cannot_be_loaded_is_told_and_left_out(
         f"The automation 'noisy' of squeak (squeak:CoolDown) is left out: {error.rstrip('.')}. Everything else works; "
         "mend or uninstall squeak."
     )
+
+
+# The lesson -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_lesson_teaches_the_automation_of_the_contract() -> None:
+    """Every class that the notebook writes is, word for word, the one on which the contract is tested."""
+    root = Path(__file__).parents[1]
+    notebook = json.loads((root / "notebooks" / "own_automation.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    source = (root / "tests" / "own_automation.py").read_text(encoding="utf-8")
+    classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    assert len(classes) == 4
+    for node in classes:
+        assert any(ast.get_source_segment(source, node) in cell for cell in cells), node.name
+    assert not [cell for cell in notebook["cells"] if cell.get("outputs")]

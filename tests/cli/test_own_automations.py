@@ -20,7 +20,7 @@ from lightning_automations.cli.main import main
 from tests.own_automation import AdaptiveWeightDecay
 
 SOUND = "training_automations:\n  AdaptiveWeightDecay: {patience: 2}\n"
-WRONG = "training_automations:\n  adaptive_weight_decay:\n    patiense: 2\n    step_factor: 90\n"
+WRONG = "training_automations:\n  adaptive_weight_decay:\n    patiense: 2\n    step_factor: 9000\n"
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_it_stands_in_the_section(kind: Any, name: str, start: Callable[..., Any
 def test_the_section_refuses_what_is_wrong(start: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
     """In the words of ConfigError, or of jsonargparse for a name."""
     register_automation(AdaptiveWeightDecay)
-    for value, told in (("{step_factor: 90}", "at most max_factor (64.0)"), ("{patiense: 2}", "patiense")):
+    for value, told in (("{step_factor: 9000}", "at most max_factor (1000.0)"), ("{patiense: 2}", "patiense")):
         with pytest.raises(SystemExit):
             start(AutomationsCLI, f"training_automations: {{AdaptiveWeightDecay: {value}}}\n")
         assert told in capsys.readouterr().err
