@@ -21,10 +21,7 @@ package that others install names its automations in its own ``pyproject.toml`` 
     [project.entry-points."lightning_automations.automations"]
     cool-down = "my_package.cooling:CoolDown"
 
-What is public for authors: ``AutomationCallback`` with the methods of ``AutomationSurface`` and ``adjust``,
-``decision_point``, ``note``, ``retire``, ``active`` and ``session``; ``AutomationSettings``; ``Adjustment``;
-``Across``; ``ConfigError``. A brain is any class with ``state_dict`` and ``load_state_dict`` (JSON-able values)
-that is asked by the callback's own ``decide``.
+CONTRIBUTING.md says what is public for authors, and `notebooks/own_automation.ipynb` teaches it.
 """
 
 from __future__ import annotations
