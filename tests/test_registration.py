@@ -14,15 +14,18 @@ from typing import Any, ClassVar
 
 import jsonschema
 import pytest
+from lightning.pytorch.demos.boring_classes import BoringModel
 
 from lightning_automations import (
     AdaptiveGradientClipping,
     AutomationCallback,
+    AutomationsCLI,
     AutomationSettings,
     ConfigError,
     build_callbacks,
     register_automation,
 )
+from lightning_automations.cli.main import main
 from lightning_automations.config.names import REGISTERED, SETTINGS_CLASSES, known_automations
 from lightning_automations.config.schema import section_schema
 from lightning_automations.registration import find_installed_automations
@@ -283,6 +286,21 @@ def test_an_installed_automation_is_found_without_an_import(install: Callable[..
     importlib.invalidate_caches()
     with pytest.raises(ConfigError, match="the unknown name 'honk'"):
         build_callbacks({SECTION: {"honk": None}})
+
+
+def test_commands_and_programs_find_it_too(
+    install: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``schema`` prints it, and AutomationsCLI has its settings before anything is built."""
+    install("brakes", f"{LIGHT}CoolDown = make('CoolDown', place=__name__)\n", soft="CoolDown")
+    assert main(["schema"]) == 0
+    assert "cool_down" in json.loads(capsys.readouterr().out)["definitions"]["section"]["properties"]
+    REGISTERED.clear()
+    find_installed_automations.cache_clear()
+    monkeypatch.setattr("sys.argv", ["train.py", "--training_automations.cool_down.max_adjustments=3"])
+    cli = AutomationsCLI(BoringModel, run=False, save_config_callback=None, seed_everything_default=1)
+    [callback] = [item for item in cli.trainer.callbacks if isinstance(item, AutomationCallback)]
+    assert (type(callback).__name__, callback.settings.max_adjustments) == ("CoolDown", 3)
 
 
 @pytest.mark.parametrize(

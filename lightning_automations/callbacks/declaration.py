@@ -1,13 +1,14 @@
-"""Whether the settings of an automation are declared so that all that is built on the declaration works."""
+"""Whether an automation is declared so that all that is built on its declaration works."""
 
 from __future__ import annotations
 
 import inspect
 from types import FunctionType
 
+from lightning_automations.callbacks.surface import AutomationSurface
 from lightning_automations.core.settings import AutomationSettings
 
-__all__ = ["refuse_unfit_settings"]
+__all__ = ["refuse_unfit_class"]
 
 _METHODS = (FunctionType, classmethod, staticmethod, property)
 _DECLARED_FOR_ALL = ("automation", "ordered", "shares_of_steps", "shares_of_epochs")
@@ -17,17 +18,22 @@ _DECLARATION = (
 )
 
 
-def refuse_unfit_settings(callback: str, settings_class: object) -> None:
+def refuse_unfit_class(automation: type[AutomationSurface]) -> None:
     """Stop where an automation is defined, with words for what would otherwise fail in a run or not at all.
 
     Args:
-        callback: Name of the automation's class.
-        settings_class: What it names as its settings.
+        automation: A child of ``AutomationCallback``.
 
     Raises:
-        TypeError: If it is not what an automation needs.
+        TypeError: If it has a constructor, or if its settings class is not what an automation needs.
         ConfigError: If a default is out of the setting's own range.
     """
+    callback, settings_class = automation.__name__, automation.settings_class
+    if "__init__" in vars(automation):
+        raise TypeError(
+            f"{callback}.__init__: expected none, for an automation is made from its settings alone; got one. Make "
+            "what it needs in load_extra_state, which begins each history, or in begin."
+        )
     if not (isinstance(settings_class, type) and issubclass(settings_class, AutomationSettings)):
         raise _unfit(callback, repr(settings_class))
     lost = _written(settings_class) if "__dataclass_fields__" not in vars(settings_class) else []

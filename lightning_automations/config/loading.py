@@ -147,7 +147,7 @@ def _unknown(name: str, path: str, known: Sequence[str]) -> Problem:
         path=path,
         expected=f"an automation or a setting of {SECTION}",
         got=f"the unknown name {name!r}",
-        hint=nearest(name, known) or f"Known names: {names}.",
+        hint=nearest(name, known) or f"Known names: {names}. One of your own has to be registered first.",
     )
 
 

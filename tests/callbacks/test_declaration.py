@@ -98,3 +98,9 @@ def test_settings_that_can_be_changed_are_refused_by_python() -> None:
         @dataclass(kw_only=True)
         class _Changeable(AutomationSettings):
             patience: int = 3
+
+
+def test_a_constructor_of_its_own_is_refused() -> None:
+    """It would be replaced by the one that takes the settings, and nobody would be told."""
+    with pytest.raises(TypeError, match=r"Own\.__init__: expected none, for an automation is made from its settings"):
+        type("Own", (AutomationCallback,), {"__init__": lambda self: None})
