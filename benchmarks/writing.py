@@ -58,7 +58,7 @@ def write_page(measured: Measured, folder: Path) -> None:
         machine=measured.provenance,
         sections={
             "Rules of clipping that were tried": rules_tried_section(read_json(_RULES_TRIED)),
-            "Stopping": stopping.section(measured.stopping),
+            "Stopping": stopping.section(measured.stopping, plots_folder=folder / "plots"),
             "Loss weights": losses.section(read_json(_LOSS_WEIGHTS)["rows"]),
             "Batches that do not fit memory": batch.section(measured.batch),
             "Overhead": overhead.section(measured.overhead),

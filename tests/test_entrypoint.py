@@ -181,7 +181,9 @@ def test_a_wrong_file_is_told_when_a_fit_is_set_up(config: Path, text: str | Non
     trainer = make_trainer(max_epochs=1)
     with pytest.raises(ConfigError) as caught:
         fit(trainer)
-    assert str(caught.value).startswith(f"{config}:2: training_automations" if text else f"{config}: expected")
+    found = str(caught.value)
+    assert f"{config}:2: training_automations" in found if text else f"{config}: expected" in found
+    assert "LIGHTNING_AUTOMATIONS_CONFIG: expected a file with sound automations" in found
     assert trainer.global_step == 0
 
 

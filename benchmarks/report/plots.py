@@ -29,8 +29,9 @@ from benchmarks.scoring import (
     select,
     sensitivities,
 )
+from benchmarks.stopping.front import Point, front
 
-__all__ = ["clipping_plot", "rate_plot"]
+__all__ = ["clipping_plot", "fronts_plot", "rate_plot"]
 
 _DOTS_PER_INCH = 90
 _COLOURS = 128
@@ -166,6 +167,47 @@ def _lines(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
         style = "-" if method in defaults else ":"
         lines[method] = {"color": colour, "linestyle": style, "linewidth": 2.0, "marker": "o", "zorder": 4}
     return lines
+
+
+def fronts_plot(path: Path, panels: Mapping[str, Sequence[Point]]) -> None:
+    """Compute saved against runs that ended worse, a panel for each regime; a line joins the rules nobody beats.
+
+    Args:
+        path: The PNG file to write.
+        panels: The points of the rules by the panel's title.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(10, 8), layout="constrained")
+        for axes, (title, found) in zip(figure.subplots(2, 2).ravel(), panels.items(), strict=False):
+            best = front(found)
+            axes.plot([100 * one.saved for one in best], [100 * one.worse for one in best], color="#9aa5b1", zorder=1)
+            for point in found:
+                ours = is_ours(point.rule)
+                colour = "#d1495b" if ours else "#1b6ca8" if point in best else "#9aa5b1"
+                axes.scatter(100 * point.saved, 100 * point.worse, s=36 if ours else 16, color=colour, zorder=2)
+            _label(axes, found)
+            axes.set_title(title)
+            axes.set_xlabel("compute saved, %")
+            axes.set_ylabel("runs that ended more than 5 % worse, %")
+            axes.grid(alpha=0.3)
+            axes.margins(x=0.2, y=0.25)
+        _write(figure, path)
+
+
+def _label(axes: Axes, found: Sequence[Point]) -> None:
+    """Names of ours and of the rules on the front; the tables name the others."""
+    best = front(found)
+    for point in found:
+        ours = is_ours(point.rule)
+        if ours or point in best:
+            axes.annotate(
+                point.rule,
+                (100 * point.saved, 100 * point.worse),
+                (2, 5),
+                textcoords="offset points",
+                rotation=30,
+                weight="bold" if ours else "normal",
+            )
 
 
 def _write(figure: Figure, path: Path) -> None:

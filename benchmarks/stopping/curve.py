@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 __all__ = ["Curve", "Validation"]
@@ -26,6 +27,7 @@ class Validation:
         training_loss: Mean over the steps since the last validation.
         loss: On the validation data.
         rate: The learning rate, as the next step will use it.
+        drop_ahead: Whether the schedule will drop it later in the run; that is planned, so that a rule may know it.
     """
 
     step: int
@@ -33,6 +35,7 @@ class Validation:
     training_loss: float
     loss: float
     rate: float
+    drop_ahead: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +94,8 @@ class Curve:
     def validations(self) -> list[Validation]:
         """What a rule is shown, in order."""
         series = zip(self.training_losses, self.validation_losses, self.rates, strict=True)
+        drops = [index for index, (before, after) in enumerate(pairwise(self.rates), start=1) if after < before]
+        last_drop = max(drops, default=0)
         return [
             Validation(
                 step=step,
@@ -98,8 +103,9 @@ class Curve:
                 training_loss=training_loss,
                 loss=loss,
                 rate=rate,
+                drop_ahead=index < last_drop,
             )
-            for step, (training_loss, loss, rate) in zip(self._steps(), series, strict=True)
+            for index, (step, (training_loss, loss, rate)) in enumerate(zip(self._steps(), series, strict=True))
         ]
 
     def best(self, *, until: int) -> int:

@@ -35,8 +35,8 @@ def block(configuration: str) -> dict[str, Any]:
 def our_rule(written: dict[str, Any], run: RunLength) -> Callable[[Validation], bool]:
     """The stopper for one run.
 
-    The automations that would tell it of rollbacks and lowered rates take no part here; drops that a schedule plans it
-    sees in the rate. Nothing holds a stop back: the trainer has no minimum of steps or epochs.
+    The automations that would tell it of rollbacks and lowered rates take no part here; of drops that a schedule
+    plans it knows, as in a fit. Nothing holds a stop back: the trainer has no minimum of steps or epochs.
 
     Args:
         written: The settings, as a user wrote them.
@@ -54,6 +54,7 @@ def our_rule(written: dict[str, Any], run: RunLength) -> Callable[[Validation], 
             higher_is_better=False,
             train_loss=now.training_loss,
             rate=now.rate,
+            drop_ahead=now.drop_ahead,
             horizon_steps=run.steps,
         )
         return adjustment is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from statistics import mean, median, quantiles
 from typing import Any
 
@@ -10,6 +11,7 @@ from benchmarks.report.text import named, percent, share_text, table
 from benchmarks.scoring import Share
 from benchmarks.stopping.checks import check
 from benchmarks.stopping.curve import Curve
+from benchmarks.stopping.front import front, panels, points
 from benchmarks.stopping.jobs import VALIDATIONS, Regime
 from benchmarks.stopping.replay import WORSE, Replay, curves_of, replayed
 from benchmarks.stopping.rules import RULES, Rule
@@ -25,7 +27,7 @@ the runs with more than {percent(WORSE)} %, *within the margin* those whose test
 the task asks. *Slack at the stop* is the same for whoever does not put the best weights back. Rules that count in steps
 are told the length of the run, in steps and in epochs. The budget saved is a median with its quartiles, slack a median
 with the 10th and the 90th percentile, a share stands with its Wilson interval of 95 %. The held-out task has a table of
-its own."""
+its own. Rules on the *front* are beaten by no other one in both of mean compute saved and share of worse runs."""
 
 _TITLES = {
     Regime.LATE: "Late: slow improvers with more budget than they need",
@@ -34,18 +36,19 @@ _TITLES = {
 }
 
 
-def section(recorded: Mapping[str, Any], rules: Sequence[Rule] = RULES) -> str:
+def section(recorded: Mapping[str, Any], rules: Sequence[Rule] = RULES, *, plots_folder: Path | None = None) -> str:
     """Markdown: the checks of the regimes, a table for each, the held-out task apart, rules and jobs.
 
     Args:
         recorded: What ``measure`` returned.
         rules: The rules.
+        plots_folder: Gets a picture of the fronts; the page is expected to lie beside this folder. None: no picture.
     """
     replays = replayed(recorded, rules)
     curves = curves_of(recorded)
     shown = [replay for replay in replays if not replay.curve.held_out]
     held_out = [replay for replay in replays if replay.curve.held_out]
-    parts = [_HOW, _checks(curves)]
+    parts = [_HOW, *_fronts(shown, plots_folder), _checks(curves)]
     for regime, title in _TITLES.items():
         of_regime = _of(regime, shown)
         if of_regime:
@@ -54,6 +57,15 @@ def section(recorded: Mapping[str, Any], rules: Sequence[Rule] = RULES) -> str:
         parts += ["### The held-out task", *_held_out(held_out)]
     parts += [*_notes(rules), "### Rules", _rules(rules), "### Jobs", _jobs(curves)]
     return "\n\n".join(parts)
+
+
+def _fronts(replays: Sequence[Replay], folder: Path | None) -> Iterable[str]:
+    if folder is not None:
+        # Matplotlib takes a second to import, which the console's table does not need.
+        from benchmarks.report.plots import fronts_plot
+
+        fronts_plot(folder / "stopping.png", panels(replays))
+        yield f"![Compute saved against runs that ended worse]({folder.name}/stopping.png)"
 
 
 def _of(regime: Regime, replays: Iterable[Replay]) -> list[Replay]:
@@ -97,6 +109,7 @@ def _checks(curves: Sequence[Curve]) -> str:
 
 def _table(replays: Sequence[Replay]) -> str:
     """One regime: a row for each rule."""
+    best = {point.rule for point in front(points(replays))}
     rows = [
         (
             named(rule),
@@ -108,12 +121,13 @@ def _table(replays: Sequence[Replay]) -> str:
             share_text(_share(one.is_worse for one in found)),
             share_text(_share(one.succeeded for one in found)),
             _tails([one.slack_at_stop for one in found]),
+            "yes" if rule in best else "",
         )
         for rule, found in _by_rule(replays).items()
     ]
     head = (
         "rule", "stopped", "budget saved, %", "mean", "slack, %", "mean", f"over {percent(WORSE)} % worse",
-        "within the margin", "slack at the stop, %",
+        "within the margin", "slack at the stop, %", "front",
     )  # fmt: skip
     return table(head, rows)
 

@@ -12,10 +12,11 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning_automations.callbacks.lightning_attributes import reset_attributes, show_history, show_stop
 from lightning_automations.callbacks.monitored import MonitoredMetric
 from lightning_automations.callbacks.namespaces import EARLY_STOPPING_BASES
+from lightning_automations.callbacks.planned_drop import PlannedDrop
 from lightning_automations.callbacks.ranks import Across, agreed
 from lightning_automations.callbacks.restore_best import RestoresBest
 from lightning_automations.core.decision import Adjustment
-from lightning_automations.core.early_stopping import EarlyStoppingBrain
+from lightning_automations.core.early_stopping import EarlyStoppingBrain, stop_in_words
 from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
 from lightning_automations.core.events import Event, EventKind
 from lightning_automations.probes.running_mean import RunningMean
@@ -36,8 +37,8 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
     the trainer's own ``min_epochs`` and ``min_steps`` are all reached, ``trainer.should_stop`` is left alone whatever
     the metric does, and the verdict is formed anew afterwards. Patience starts anew when the learning rate is lowered,
     by a schedule with steps or by another automation, and when batch size or loss weights change; it stands still while
-    the learning-rate automation tries rates or brings them down. After a rollback the values judged since the snapshot
-    are forgotten.
+    the schedule plans a drop after a flat rate, and while the learning-rate automation tries rates or brings them down.
+    After a rollback the values judged since the snapshot are forgotten.
 
     Ranks that logged different values agree on their mean. Lightning stops at the first NaN, this at two in a row.
 
@@ -94,6 +95,7 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
             "seen": self.metric.seen,
             "plain": self._plain,
             "epoch_is_sound": self._epoch_is_sound,
+            "last_drop": self._last_drop,
             "loss_total": self._losses.total(),
             "loss_count": self._losses.count,
         }
@@ -105,6 +107,7 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
             self.brain, state = self.make_brain(self.settings), {}
         self._plain: bool = state.get("plain", False)
         self._epoch_is_sound: bool = state.get("epoch_is_sound", True)
+        self._last_drop: int | None = state.get("last_drop")
         self._losses = RunningMean()
         self._losses.restore(state.get("loss_total", 0.0), state.get("loss_count", 0))
         self._stop: Adjustment | None = None
@@ -125,6 +128,9 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
         self._at_epoch_end = False
         self._validation_is_sound = False
         self._planned_steps = self.session.length.steps
+        rates = next(iter(self.session.rate.scheduled), [])
+        self._planned_drop = PlannedDrop(trainer, self.session.length, rates, known=self._last_drop)
+        self._last_drop = self._planned_drop.last
         if self._plain:
             self._make_plain()
         if self._budget_used_up():
@@ -233,6 +239,7 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
             rate=next((rates[0] for rates in self.session.rate.effective if rates), None),
             # Lightning keeps should_stop until its own minima are reached, and then ends a run that may be improving.
             may_stop=step >= (trainer.min_steps or 0) and epochs_done >= (trainer.min_epochs or 0),
+            drop_ahead=self._planned_drop.is_ahead(trainer),
             clock_stands=any(item.tries_rates for item in self.session.automations),
             can_be_saved=any(item.can_bring_back for item in self.session.automations),
             horizon_steps=self._planned_steps,
@@ -287,14 +294,7 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
         if history.best is not None:
             parts = [f"best {self.metric.name} {history.best:.6g} at step {history.best_step}"]
         if self._stop is not None:
-            parts.insert(0, self._stop_in_words(self._stop))
+            parts.insert(0, stop_in_words(self._stop, planned_steps=self._planned_steps))
         if self.weights_put_back:
             parts.append(f"weights of step {self.best_weights.step} put back")
         return "; ".join(parts)
-
-    def _stop_in_words(self, stop: Adjustment) -> str:
-        text = f"stopped at step {stop.step} ({stop.reason})"
-        if self._planned_steps is None:
-            return text
-        saved = 100 * max(0, self._planned_steps - stop.step) / self._planned_steps
-        return f"{text}, {saved:.0f} % of {self._planned_steps} planned steps saved"

@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_automations.callbacks.namespaces import CALLBACK_BASES
+from lightning_automations.core.errors import ConfigError, Problem
 
 __all__ = ["JoinAtSetup", "join"]
 
@@ -42,7 +43,10 @@ class JoinAtSetup(*CALLBACK_BASES):  # type: ignore[misc]
 
     Args:
         build: Makes the automations, anew for each trainer; takes no arguments.
-        source: Where they come from, for the message.
+        source: Where they come from, for messages: name of the variable, ``=``, path of the file.
+
+    Raises:
+        ConfigError: When a fit is set up, if the file is wrong.
     """
 
     def __init__(self, build: Callable[[], list[Callback]], *, source: str) -> None:
@@ -52,7 +56,11 @@ class JoinAtSetup(*CALLBACK_BASES):  # type: ignore[misc]
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        added = join(trainer, self._build())
+        try:
+            automations = self._build()
+        except ConfigError as error:
+            raise ConfigError([*error.problems, self._asked_for()]) from None
+        added = join(trainer, automations)
         for automation in added:
             # What Lightning has done by now for those that were there from the start.
             automation.log = pl_module.log  # type: ignore[attr-defined]
@@ -61,3 +69,13 @@ class JoinAtSetup(*CALLBACK_BASES):  # type: ignore[misc]
         if added and trainer.is_global_zero:
             names = ", ".join(type(automation).__name__ for automation in added)
             log.info("%s: added %s", self._source, names)
+
+    def _asked_for(self) -> Problem:
+        """Whoever runs the program may not know that anything is read."""
+        name, _, file = self._source.partition("=")
+        return Problem(
+            path=name,
+            expected="a file with sound automations",
+            got=file,
+            hint="Every Trainer that fits reads it. Without the variable the program trains without automations.",
+        )

@@ -13,10 +13,11 @@ from lightning_automations.callbacks.fallback_checks import problems_of_written_
 from lightning_automations.callbacks.ranks import Across
 from lightning_automations.callbacks.rate_fallback import FACTOR_NAME, FollowsFallback
 from lightning_automations.callbacks.rate_readings import ACROSS, RateReadings
+from lightning_automations.callbacks.rate_words import SEVERAL_OPTIMIZERS, WhatHoldsItBack, goes_on_for_longer
 from lightning_automations.callbacks.rollback_points import RollbackPoints
 from lightning_automations.callbacks.silence import NOTHING_READ, Silence
 from lightning_automations.callbacks.validation_metric import ValidationMetric
-from lightning_automations.core.decision import Adjustment
+from lightning_automations.core.decision import Adjustment, Reason
 from lightning_automations.core.errors import ConfigError
 from lightning_automations.core.events import Event, EventKind
 from lightning_automations.core.learning_rate import LearningRateBrain
@@ -48,8 +49,9 @@ class IntelligentLearningRateScheduler(FollowsFallback):
     * Over the last quarter of a run of known length the factor falls to ``min_lr_factor``, unless the scheduled rate
       has fallen by then (``anneal_share``).
 
-    While the schedule itself rises (a warm-up, a restart) no trend is judged. With several optimizers nothing is
-    raised.
+    While the schedule itself rises (a warm-up, a restart) no trend is judged. With several optimizers the start is not
+    tried, nothing is raised or annealed, and the loss is only asked to be finite: in adversarial training it rises when
+    the other network gets better.
 
     Works with every ``torch.optim.lr_scheduler`` class, stepped by step or by epoch, and with none; with several
     parameter groups and optimizers; with manual optimization as long as the training step returns its loss.
@@ -99,11 +101,17 @@ class IntelligentLearningRateScheduler(FollowsFallback):
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._follow_settings(trainer)
+        was_annealing = self.brain.state.phase == "annealing"
         self.brain.begin(
             step=trainer.global_step,
             horizon_steps=self.session.length.steps,
             rates=[rate for rates in self.session.rate.scheduled for rate in rates],
+            one_objective=len(trainer.optimizers) == 1,
         )
+        if len(trainer.optimizers) > 1:
+            self.note(trainer, SEVERAL_OPTIMIZERS)
+        if was_annealing and self.brain.state.phase == "running":
+            self.note(trainer, goes_on_for_longer(self.brain.factor))
         saved, self._saved_tensors = self._saved_tensors, None
         if trainer.global_step == 0:
             self._readings.read_alignment(wanted=self.brain.wants_alignment(0))
@@ -142,7 +150,7 @@ class IntelligentLearningRateScheduler(FollowsFallback):
         return self._readings.take()
 
     def decide(self, trainer: Trainer, pl_module: LightningModule, readings: Mapping[str, float]) -> None:
-        was_held_back = self.brain.state.held_back, self.brain.state.wanted_higher
+        what_holds_it_back = WhatHoldsItBack(self.brain.state)
         window: Mapping[str, Any] = {}
         if not self._after_validation:
             window = {
@@ -164,7 +172,8 @@ class IntelligentLearningRateScheduler(FollowsFallback):
             self.adjust(trainer, adjustment, lambda: self._apply(trainer, adjustment))
         if self.active and not self._after_validation:
             self._end_window(trainer, pl_module)
-        self._tell_what_holds_it_back(trainer, *was_held_back)
+        for words in what_holds_it_back.words(self.brain.state, self.effective_settings):
+            self.note(trainer, words)
         self._tell_of_silence(trainer, readings)
 
     def hear(self, trainer: Trainer, event: Event) -> None:
@@ -179,6 +188,11 @@ class IntelligentLearningRateScheduler(FollowsFallback):
             return False
         self.adjust(trainer, adjustment, lambda: self._apply(trainer, adjustment))
         return True
+
+    def _budget_used_up(self) -> bool:
+        # The anneal is one adjustment, recorded as it begins: as the last of the budget it is carried to its end.
+        last = next(reversed(self.adjustments), None)
+        return super()._budget_used_up() and not (last is not None and last.reason is Reason.ANNEALING)
 
     @property
     def tries_rates(self) -> bool:
@@ -262,20 +276,6 @@ class IntelligentLearningRateScheduler(FollowsFallback):
         self.session.rate.set_factor(FACTOR_NAME, self.brain.factor)
         if self.brain.wants_snapshot:
             self._points.keep(trainer, pl_module, interval_steps=self.effective_settings.snapshot_interval_steps)
-
-    def _tell_what_holds_it_back(self, trainer: Trainer, was_held_back: bool, wanted_higher: bool) -> None:
-        if self.brain.state.held_back and not was_held_back:
-            self.note(
-                trainer,
-                f"the rate would be lowered further, but the factor is at min_lr_factor "
-                f"({self.effective_settings.min_lr_factor}); set it lower to allow that",
-            )
-        if self.brain.state.wanted_higher and not wanted_higher:
-            self.note(
-                trainer,
-                f"the rate would be raised further, but the factor is at max_lr_factor "
-                f"({self.effective_settings.max_lr_factor}); set it higher to allow that",
-            )
 
     def _tell_of_silence(self, trainer: Trainer, readings: Mapping[str, float]) -> None:
         known = self._metric.name is not None or len(self._readings.losses) > 0

@@ -92,7 +92,7 @@ def _read_file(path: Path) -> Document:
 
 
 def _no_mapping(data: object) -> Problem:
-    got = "an empty file" if data is None else shown(data)
+    got = "an empty file, or one of comments alone" if data is None else shown(data)
     return Problem(path="", expected="a mapping at the root of the file", got=got)
 
 

@@ -220,5 +220,5 @@ def _fault(error: Exception, text: str) -> Problem:
         return _problem("", "valid YAML", f"a fault ({error})")
     mark = error.problem_mark or error.context_mark
     what = ": ".join(str(part) for part in (error.context, error.problem) if part)
-    hint = "Indent with spaces." if "'\\t'" in str(error.problem) else None
+    hint = "Write spaces in the place of tabs." if "'\\t'" in str(error.problem) else None
     return _problem("", "valid YAML", f"a fault ({what})", line=mark.line + 1 if mark else None, hint=hint)

@@ -21,7 +21,7 @@ from lightning_automations.core.stopping_criteria import (
 from lightning_automations.core.stopping_history import History, Judgement
 from lightning_automations.core.stopping_trend import Trend
 
-__all__ = ["EarlyStoppingBrain"]
+__all__ = ["EarlyStoppingBrain", "stop_in_words"]
 
 
 class EarlyStoppingBrain:
@@ -34,7 +34,7 @@ class EarlyStoppingBrain:
     A learning rate that was flat between the last two judgements and then fell by more than 10 % was dropped by a
     schedule with steps: the wait starts anew, as the drop may bring the next improvement, and once more only after it
     has brought one. So a rate that falls all the time (cosine, exponential, many small steps) does not postpone a stop
-    for ever.
+    for ever. A drop that is still to come is waited for likewise, unless the one before it has brought nothing.
 
     Args:
         settings: What the user wrote.
@@ -57,6 +57,7 @@ class EarlyStoppingBrain:
         rate: float | None = None,
         may_stop: bool = True,
         clock_stands: bool = False,
+        drop_ahead: bool = False,
         can_be_saved: bool = False,
         horizon_steps: int | None = None,
     ) -> Adjustment | None:
@@ -72,6 +73,7 @@ class EarlyStoppingBrain:
             rate: Learning rate; None: not known.
             may_stop: False where the trainer's own minimum of steps or epochs is not reached.
             clock_stands: Whether the learning rate is being tried or brought down: nothing is waited for meanwhile.
+            drop_ahead: Whether the schedule keeps the rate up and lets it fall later in the run.
             can_be_saved: Whether another automation brings a run back whose loss is not finite.
             horizon_steps: Optimizer steps of the whole run; None: not known.
         """
@@ -86,7 +88,7 @@ class EarlyStoppingBrain:
         self.history.take_in(now, counts=self._counts)
         if math.isfinite(metric):
             self.trend.take_in(now)
-        if clock_stands:
+        if clock_stands or (drop_ahead and not self.history.dropped_since_best):
             self.restart_wait(step)
         if not may_stop or step < settings.min_iterations or epochs_done < settings.min_epochs:
             return None
@@ -156,3 +158,17 @@ def _criteria(settings: EarlyStoppingSettings) -> Iterable[Criterion]:
         )
     if settings.uses("convergence") and settings.convergence_threshold > 0:
         yield Convergence(threshold=settings.convergence_threshold)
+
+
+def stop_in_words(stop: Adjustment, *, planned_steps: int | None) -> str:
+    """When and why a run was stopped, and what that saved.
+
+    Args:
+        stop: What the brain returned.
+        planned_steps: Optimizer steps of the whole run; None: not known.
+    """
+    text = f"stopped at step {stop.step} ({stop.reason})"
+    if planned_steps is None:
+        return text
+    saved = 100 * max(0, planned_steps - stop.step) / planned_steps
+    return f"{text}, {saved:.0f} % of {planned_steps} planned steps saved"

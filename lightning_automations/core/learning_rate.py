@@ -88,18 +88,23 @@ class LearningRateBrain(RateStart):
 
     # What happens ----------------------------------------------------------------------------------------------------
 
-    def begin(self, *, step: int, horizon_steps: int | None, rates: Sequence[float] = ()) -> None:
+    def begin(
+        self, *, step: int, horizon_steps: int | None, rates: Sequence[float] = (), one_objective: bool = True
+    ) -> None:
         """A fit begins, or goes on.
 
         Args:
-            step: Optimizer steps done; at 0 the fit is a fresh one, whose start is tried.
+            step: Optimizer steps done; a fit at 0 is a fresh one.
             horizon_steps: Optimizer steps of the whole run; None: not known.
             rates: The scheduled rates of the first step: a warm-up rises in the first window already.
+            one_objective: False for networks that train against each other, whose loss may rise or stand still: it is
+                only asked to be a number then, and the metric decides; nothing is annealed.
         """
         self._horizon_steps = horizon_steps
+        self._one_objective = one_objective
         if step == 0:
             self._remember_rates(rates)
-        if step == 0 and self._settings.find_start and self._settings.monitor_loss:
+        if step == 0 and self._settings.find_start and self._settings.monitor_loss and one_objective:
             self.state.phase = "trial"
         if self.state.phase == "annealing" and not self._is_end(step):
             # A run that was annealed goes on for longer than was planned: from the rate that it has.
@@ -141,6 +146,8 @@ class LearningRateBrain(RateStart):
             self._wait(step)
             return None
         window = finite(losses) or finite([loss])
+        if not self._one_objective:
+            self.is_healthy, window = bool(window), []
         self._remember(window, finite(alignments))
         if self.state.phase == "trial":
             return self._try(step, epoch) if window else None
@@ -247,7 +254,8 @@ class LearningRateBrain(RateStart):
 
     def _is_end(self, step: int) -> bool:
         share, horizon = self._settings.anneal_share, self._horizon_steps
-        return self.state.anneals and horizon is not None and share > 0 and step >= (1 - share) * horizon
+        anneals = self.state.anneals and self._one_objective
+        return anneals and horizon is not None and share > 0 and step >= (1 - share) * horizon
 
     def _anneal(self, step: int, epoch: int) -> Adjustment | None:
         state, length = self.state, self._settings.anneal_share * (self._horizon_steps or 0)

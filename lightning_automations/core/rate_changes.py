@@ -38,6 +38,7 @@ class RateChanges:
         self._settings = settings
         self._horizon_steps: int | None = None
         self._can_go_back = False
+        self._one_objective = True
         self.state = LearningRateState()
         self.progress = Progress(settings)
         self.goes_back = False

@@ -23,6 +23,7 @@ _SURE_FALL = 4.0
 _LEAST_RISE = 0.005
 _SURE_SLOPE = 3.0
 _JUDGEMENTS_OF_LINE = 12
+_JUDGEMENTS_OF_NOISE = 8
 _SHARE_OF_BEST = 0.05
 _NON_FINITE_IN_A_ROW = 2
 
@@ -66,7 +67,8 @@ class Plateau:
 class Overfitting:
     """The metric has surely risen above its best level, and the training loss has surely fallen since.
 
-    Rise and fall are measured against the noise of each series, and the rise has to last for three judgements. That
+    Rise and fall are measured against the noise of each series, of which fewer than eight judgements say too little,
+    and the rise has to last for three judgements. That
     the training loss falls beyond its noise tells overfitting from a validation that is merely noisy: under dropout,
     rises of the metric alone mislead.
     """
@@ -74,7 +76,9 @@ class Overfitting:
     reason: Reason = Reason.OVERFITTING
 
     def verdict(self, history: History, trend: Trend, now: Judgement) -> Mapping[str, float] | None:
-        if trend.level is None or trend.since_level < LEVEL_LENGTH or not trend.stays_above_its_best:
+        if len(trend.metrics) < _JUDGEMENTS_OF_NOISE or trend.since_level < LEVEL_LENGTH:
+            return None
+        if trend.level is None or not trend.stays_above_its_best:
             return None
         level, loss = trend.level_now(), trend.loss_now()
         # The best of so many levels lies low by chance, by the root of twice the logarithm in deviations of one level.

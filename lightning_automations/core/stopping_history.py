@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["History", "Judgement"]
+__all__ = ["PLANNED_DROP", "History", "Judgement"]
 
 PLANNED_DROP = 0.9
 """A flat rate that falls below this share of itself was dropped by its schedule."""

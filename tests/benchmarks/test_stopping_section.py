@@ -1,11 +1,13 @@
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from benchmarks.stopping import replayed, section
 from benchmarks.stopping.checks import check
 from benchmarks.stopping.curve import Curve
+from benchmarks.stopping.front import EVERYTHING, Point, front, panels
 from benchmarks.stopping.jobs import Regime
 from benchmarks.stopping.published import GeneralizationLoss
 from benchmarks.stopping.replay import replay
@@ -119,7 +121,7 @@ def test_the_section_prints_checks_and_tables() -> None:
     assert "| late | 2 | 90 (90 to 90) | 1.1 | median best step at 55 to 65 % of the budget | **no** |" in lines
     row = (
         "| GL5 | 2/2 | 70 (70 to 70) | 70 | 20.0 (20.0 to 20.0) | 20.00"
-        " | 2/2, 100 % (34 to 100) | 2/2, 100 % (34 to 100) | 40.0 (40.0 to 40.0) |"
+        " | 2/2, 100 % (34 to 100) | 2/2, 100 % (34 to 100) | 40.0 (40.0 to 40.0) | yes |"
     )
     assert row in lines
     assert "| rule | late (best step at 90 %): saved, % | worse |" in lines
@@ -133,3 +135,26 @@ def test_the_section_names_rules_that_could_not_be_replayed() -> None:
     absent = replace(GL5, name="absent", package="a_package_that_nobody_has")
     text = section(recorded(RISING), [GL5, absent])
     assert "Not installed, and therefore not replayed: absent." in text
+
+
+def test_the_front_is_what_no_other_rule_beats() -> None:
+    """More saved at the same risk beats, more saved at more risk does not, and equals stand side by side."""
+    found = [
+        Point(rule="never", saved=0.0, worse=0.0),
+        Point(rule="careful", saved=0.3, worse=0.0),
+        Point(rule="the same", saved=0.3, worse=0.0),
+        Point(rule="bold", saved=0.6, worse=0.2),
+        Point(rule="bad", saved=0.5, worse=0.3),
+    ]
+    assert [point.rule for point in front(found)] == ["careful", "the same", "bold"]
+
+
+def test_all_regimes_together_count_the_same(tmp_path: Path) -> None:
+    """One run of the one regime weighs as much as two of the other; the picture shows each panel."""
+    slow = replace(RISING, regime=Regime.SLOW.value)
+    replays = replayed(recorded(RISING, replace(RISING, seed=1), slow), [NEVER, GL5])
+    assert list(panels(replays)) == [RISING.regime, Regime.SLOW.value, EVERYTHING]
+    assert panels(replays)[EVERYTHING][1] == Point(rule="GL5", saved=pytest.approx(0.7), worse=1.0)
+    text = section(recorded(RISING, slow), [NEVER, GL5], plots_folder=tmp_path / "plots")
+    assert "](plots/stopping.png)" in text
+    assert (tmp_path / "plots" / "stopping.png").stat().st_size > 1000

@@ -235,15 +235,28 @@ def test_after_a_rollback_only_later_validations_count() -> None:
     assert automation.best_score == torch.tensor(0.8)
 
 
-def test_a_planned_drop_of_the_rate_is_waited_for() -> None:
-    """MultiStepLR lowers the rate as the fourth epoch ends: the patience runs from there."""
+class Stepped(Scripted):
+    """Lowers the rate to a tenth as the fourth epoch ends."""
 
-    class Stepped(Scripted):
-        def configure_optimizers(self) -> Any:
-            optimizer = torch.optim.SGD(self.parameters(), lr=0.001)
-            return [optimizer], [torch.optim.lr_scheduler.MultiStepLR(optimizer, [4])]
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.001)
+        return [optimizer], [torch.optim.lr_scheduler.MultiStepLR(optimizer, [4])]
 
-    assert fit(Stepped([1.0]), stopper(patience=4 * STEPS_PER_EPOCH)).global_step == (4 + 4) * STEPS_PER_EPOCH
+
+@pytest.mark.parametrize("patience", [1, 4])
+def test_a_planned_drop_of_the_rate_is_waited_for(patience: int) -> None:
+    """A patience that would end before the drop and one that would not: both run from the drop on."""
+    trainer = fit(Stepped([1.0]), stopper(patience=patience * STEPS_PER_EPOCH))
+    assert trainer.global_step == (4 + patience) * STEPS_PER_EPOCH
+
+
+@validates_resumed_epoch
+@pytest.mark.parametrize("at", [20, 50, 60, 66])
+def test_a_run_resumed_around_a_planned_drop_waits_as_long(at: int, tmp_path: Any) -> None:
+    """Saved long before it, in the epoch before it, and after it."""
+    save, resumed = SaveAt(at, tmp_path), stopper(patience=STEPS_PER_EPOCH)
+    fit(Stepped([1.0]), stopper(patience=STEPS_PER_EPOCH), save)
+    assert fit(Stepped([1.0]), resumed, checkpoint=save.path).global_step == 5 * STEPS_PER_EPOCH
 
 
 # Resume --------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,13 +13,14 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor
+from torch.nn.functional import softplus
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_automations import IntelligentLearningRateScheduler
 from lightning_automations.core.decision import Reason
 from lightning_automations.core.progress import WINDOW_STEPS
 from lightning_automations.probes.deferred import DeferredReadings
-from tests.callbacks.helpers import Regression, journal_entries, make_trainer, train_loader, val_loader, weights
+from tests.callbacks.helpers import Regression, SaveAt, journal_entries, make_trainer, train_loader, val_loader, weights
 from tests.callbacks.phases import GOOD, RATE, STEPS, Manual, fit, held_out
 from tests.callbacks.told import done
 
@@ -115,8 +117,11 @@ class Lost(Regression):
 
 
 @pytest.mark.parametrize(("limit", "budget", "rollbacks", "changes"), [(3, None, 3, 4), (10, 2, 2, 2)])
-def test_what_cannot_be_saved_is_given_up(limit: int, budget: int | None, rollbacks: int, changes: int) -> None:
+def test_what_cannot_be_saved_is_given_up(
+    limit: int, budget: int | None, rollbacks: int, changes: int, caplog: pytest.LogCaptureFixture
+) -> None:
     """After so many returns, or so many changes, the run goes on as it would have without, and ends."""
+    caplog.set_level("INFO", logger="lightning_automations")
     subject = IntelligentLearningRateScheduler(
         max_rollbacks=limit,
         max_adjustments=budget,
@@ -130,6 +135,7 @@ def test_what_cannot_be_saved_is_given_up(limit: int, budget: int | None, rollba
     assert subject.brain.state.rollbacks == rollbacks
     assert [item.reason for item in subject.adjustments] == [Reason.NON_FINITE] * changes
     assert subject.retired is (budget is not None)
+    assert sum("will not again (max_rollbacks)" in message for message in caplog.messages) == (budget is None)
 
 
 def test_bounds_that_keep_it_from_recovering_are_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -157,15 +163,65 @@ def test_snapshots_may_stay_on_the_device() -> None:
     assert all(map(torch.equal, ends[0][1], ends[1][1]))
 
 
-def test_with_two_optimizers_nothing_is_raised() -> None:
-    """What one step of the run is, is not known then; a plain run with the same rate is raised."""
-    alone, two = IntelligentLearningRateScheduler(max_lr_factor=100), IntelligentLearningRateScheduler()
-    low, module = Manual(), TwoOptimizers()
-    low.rate = module.rate = 1e-4
-    fit(low, alone, max_steps=60)
-    fit(module, two, max_steps=120)
-    assert Reason.GRADIENT_POINTS_ON in {item.reason for item in alone.adjustments}
-    assert Reason.GRADIENT_POINTS_ON not in {item.reason for item in two.adjustments}
+class Adversaries(Manual):
+    """Two networks that train against each other; the loss of the one rises as the other gets better."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forger = torch.nn.Linear(2, 4)
+        self.judge = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        forges, judges = self.optimizers()
+        forged = self.forger(torch.randn(len(batch[0]), 2))
+        for_judge = (softplus(-self.judge(batch[0])) + softplus(self.judge(forged.detach()))).mean()
+        judges.zero_grad()
+        self.manual_backward(for_judge)
+        judges.step()
+        for_forger = softplus(-self.judge(forged)).mean()
+        forges.zero_grad()
+        self.manual_backward(for_forger)
+        forges.step()
+        return for_forger
+
+    def configure_optimizers(self) -> Any:
+        return [torch.optim.Adam(part.parameters(), lr=0.02) for part in (self.forger, self.judge)]
+
+
+def test_networks_that_train_against_each_other_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """Bit for bit the run without it, whatever the losses do, and the user is told why."""
+    ends = []
+    subject = IntelligentLearningRateScheduler(monitor_validation=False, plateau_patience=40)
+    for callbacks in ([], [subject]):
+        module = Adversaries()
+        torch.manual_seed(0)
+        with caplog.at_level("INFO", logger="lightning_automations"):
+            fit(module, *callbacks, max_steps=2 * STEPS)
+        ends.append(weights(module))
+    assert all(map(torch.equal, *ends))
+    assert subject.adjustments == []
+    assert sum("several optimizers" in message for message in caplog.messages) == 1
+
+
+def test_the_anneal_is_carried_to_its_end_as_the_last_of_the_budget() -> None:
+    """It is one adjustment, whose first step is recorded; the rate that it left half-way would be no one's wish."""
+    subject = IntelligentLearningRateScheduler(
+        max_adjustments=1, raise_rate=False, find_start=False, plateau_patience=999
+    )
+    _, rates = fit(Regression(rate=RATE), subject)
+    assert [item.reason for item in subject.adjustments] == [Reason.ANNEALING]
+    assert not subject.retired
+    assert rates[-1] < 0.2 * rates[0]
+
+
+def test_an_annealed_run_that_goes_on_says_from_which_rate(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its factor does not jump back."""
+    save = SaveAt(STEPS, tmp_path)
+    fit(Regression(rate=RATE), IntelligentLearningRateScheduler(), save)
+    trainer = make_trainer([IntelligentLearningRateScheduler()], max_steps=2 * STEPS, max_epochs=-1)
+    with caplog.at_level("INFO", logger="lightning_automations"):
+        trainer.fit(Regression(rate=RATE), train_loader(), val_loader(), ckpt_path=save.path)
+    assert sum("goes on for longer than was planned" in message for message in caplog.messages) == 1
 
 
 # What it costs and tells ---------------------------------------------------------------------------------------------

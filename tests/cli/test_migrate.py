@@ -78,7 +78,6 @@ def test_every_old_line_stays_and_a_second_run_changes_nothing(content: bytes) -
         b"a: }",
         b"{a: 1}",
         b"a: &t\n  lr: 1\ntrain: *t\ntrainer: 1\n",
-        b"x: &t {grad_clip: true}\ntrain:\n  <<: *t\n  lr: 1\n",
         b"base: &b\n  lr: 1\n  grad_clip: &g true\nother: *b\ntrain: *b\n",
         b"training_automations: {early_stopping: {patience: -1}}\n",
     ],

@@ -113,7 +113,10 @@ def test_a_path_that_the_system_refuses_is_a_problem() -> None:
 def test_an_empty_file_is_refused(content: str) -> None:
     """Nothing but comments is nothing."""
     _write(content)
-    assert _told("c.yml") == "c.yml: expected a mapping at the root of the file, got an empty file."
+    assert (
+        _told("c.yml")
+        == "c.yml: expected a mapping at the root of the file, got an empty file, or one of comments alone."
+    )
 
 
 @pytest.mark.parametrize(("content", "got"), [("- 1\n- 2", "[1, 2] (list)"), ("a text", "'a text' (str)")])

@@ -180,7 +180,7 @@ def test_every_problem_is_found() -> None:
         (
             "a:\n\tb: 1",
             "2: expected valid YAML, got a fault (while scanning for the next token: found character '\\t' that cannot "
-            "start any token). Indent with spaces.",
+            "start any token). Write spaces in the place of tabs.",
         ),
         ("a: 1\nb: *c", "2: expected valid YAML, got a fault (found undefined alias 'c')."),
         ("a: b\nc: \x07", "2: expected valid YAML, got the character U+0007."),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightning_automations.core.decision import Reason
 from lightning_automations.core.early_stopping import EarlyStoppingBrain
 from tests.core.stopping import FALLING, first_stop, judge, settings
 
@@ -98,6 +99,39 @@ def test_after_a_drop_that_helped_the_next_one_is_waited_for_too() -> None:
     metrics = [1.0 - 0.1 * min(index // 5, 1) for index in range(24)]
     stops = [i for i, (rate, value) in enumerate(zip(rates, metrics, strict=True)) if judge(brain, i, value, rate=rate)]
     assert stops[0] == 10 + 6
+
+
+@pytest.mark.parametrize("reason", [Reason.PLATEAU, Reason.CONVERGENCE, Reason.OVERFITTING])
+def test_nothing_is_concluded_from_a_flat_stretch_before_a_planned_drop(reason: Reason) -> None:
+    """Whatever would have ended the run starts to be judged with the drop, which may change everything."""
+
+    def stop_of(drop: int) -> int:
+        brain = EarlyStoppingBrain(settings(criteria=(reason.value,), patience=50))
+        for index in range(100):
+            metric = 0.5 if reason is not Reason.OVERFITTING else 1.0 + 0.05 * max(index - 4, 0)
+            seen = {"metric": 1.0 if index == 0 else metric, "train_loss": 1.0 - 0.01 * index}
+            rate = {"rate": 0.1 if index < drop else 0.01, "drop_ahead": index < drop}
+            if judge(brain, index, **seen, **rate, horizon_steps=1000) is not None:
+                return index
+        return -1
+
+    without, with_drop = stop_of(0), stop_of(40)
+    assert 0 < without < 40 < with_drop < 60
+
+
+def test_a_metric_that_is_lost_is_not_waited_for() -> None:
+    """No drop of the rate brings back what is not a number."""
+    brain = EarlyStoppingBrain(settings())
+    assert judge(brain, 0, math.nan, drop_ahead=True) is None
+    assert judge(brain, 1, math.nan, drop_ahead=True) is not None
+
+
+def test_after_a_drop_in_vain_the_next_one_is_not_waited_for() -> None:
+    """Step decay that has brought nothing once is not believed twice."""
+    brain = EarlyStoppingBrain(settings(patience=50))
+    rates = [0.1 * 0.5 ** (index // 4) for index in range(40)]
+    stops = [index for index, rate in enumerate(rates) if judge(brain, index, 1.0, rate=rate, drop_ahead=True)]
+    assert stops[0] == 4 + 5
 
 
 @pytest.mark.parametrize(

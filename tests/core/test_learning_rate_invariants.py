@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lightning_automations.core.decision import Reason
 from lightning_automations.core.learning_rate import LearningRateBrain
 from lightning_automations.core.learning_rate_settings import LearningRateSettings
-from tests.core.learning_rates import NEGATIVE, POINTS_ON, UNDECIDED, brain_of, play
+from tests.core.learning_rates import NEGATIVE, POINTS_ON, UNDECIDED, brain_of, lost, play, window
 
 LEVELS = st.sampled_from([-1.0, 0.0, 0.5, 0.9, 1.0, 1.0, 1.0, 1.1, 5.0, 100.0, 1e9])
 NOISE = st.lists(st.floats(-0.01, 0.01), min_size=10, max_size=10)
@@ -160,3 +160,27 @@ def test_bounds_that_are_given_now_win_over_the_saved_factor() -> None:
     for saved, factor in ((0.125, 0.5), (30.0, 2.0), (1.5, 1.5)):
         brain.load_state_dict({**state, "rate": {**state["rate"], "factor": saved}})
         assert brain.factor == factor
+
+
+def test_of_networks_that_train_against_each_other_only_numbers_are_asked_of_the_loss() -> None:
+    """It may start flat, rise, and stand still: nothing follows. NaN takes the run back all the same."""
+    brain = LearningRateBrain(LearningRateSettings(min_lr_factor=0.01, plateau_patience=100))
+    brain.begin(step=0, horizon_steps=1000, one_objective=False)
+    assert not brain.tries
+    levels = [1.0] * 20 + [1.0 + 0.2 * index for index in range(40)] + [9.0] * 40
+    for index, level in enumerate(levels):
+        assert window(brain, 10 * (index + 1), level, can_go_back=True) is None
+        assert brain.is_healthy
+    assert brain.factor == 1.0
+    assert lost(brain, 1010, can_go_back=True) is not None
+    assert brain.goes_back
+
+
+def test_of_networks_that_train_against_each_other_the_metric_is_judged() -> None:
+    """A plateau of the metric lowers the rate as ever."""
+    brain = LearningRateBrain(LearningRateSettings(plateau_patience=100))
+    brain.begin(step=0, horizon_steps=None, one_objective=False)
+    found = []
+    for step in range(10, 610, 10):
+        found += [window(brain, step, 1.0 + 0.01 * step), brain.observe(step=step, epoch=0, metric=1.0)]
+    assert Reason.PLATEAU in {item.reason for item in found if item is not None}

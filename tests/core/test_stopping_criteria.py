@@ -161,7 +161,7 @@ def test_patience_grows_with_the_step_of_the_best(growth: float, waited: int) ->
     losses=st.lists(st.floats(0, 10), min_size=20, max_size=20),
 )
 def test_the_trend_is_that_of_its_slow_twin(values: list[float], losses: list[float]) -> None:
-    """Means of three, medians of differences and the line of the statistics module."""
+    """Means of three, medians of differences or mean squares of bends, and the line of the statistics module."""
     trend = Trend()
     for index, value in enumerate(values):
         now = Judgement(step=7 * (index + 1), metric=-value, higher_is_better=True, train_loss=losses[index])
@@ -175,7 +175,9 @@ def test_the_trend_is_that_of_its_slow_twin(values: list[float], losses: list[fl
     steps = [values[index + 1] - values[index] for index in range(len(values) - 1)]
     middle = statistics.median(steps)
     spread = 1.4826 * statistics.median(abs(step - middle) for step in steps)
-    assert trend.noise == pytest.approx(spread / math.sqrt(3), abs=1e-9)
+    bends = [values[index] - 2 * values[index + 1] + values[index + 2] for index in range(len(values) - 2)]
+    careful = math.sqrt(statistics.fmean(bend**2 for bend in bends) / 6)
+    assert trend.noise == pytest.approx(max(spread / math.sqrt(2), careful) * math.sqrt(2 / 3), abs=1e-9)
     places = [7 * (index + 1) for index in range(len(values))]
     assert trend.slope(len(values))[0] == pytest.approx(statistics.linear_regression(places, values).slope, abs=1e-9)
 
@@ -190,3 +192,20 @@ def test_what_was_judged_after_a_snapshot_is_forgotten() -> None:
     trend.forget_after(5)
     trend.take_in(Judgement(step=6, metric=0.7, higher_is_better=False, train_loss=1.0))
     assert (trend.level, trend.since_level) == (0.7, 0)
+
+
+@pytest.mark.parametrize("heavy_tails", [False, True])
+def test_noise_is_seldom_taken_for_overfitting(heavy_tails: bool) -> None:
+    """Runs that improve by half a percent a judgement under 10 % noise, while the training loss surely falls."""
+    source = random.Random(3)
+    stopped = 0
+    for _ in range(100):
+        brain = EarlyStoppingBrain(settings(criteria=["overfitting"]))
+        for index in range(50):
+            size = 3.0 if heavy_tails and source.random() < 0.1 else 1.0
+            metric = 1.0 - 0.005 * index + 0.1 * size * source.gauss(0, 1)
+            loss = 0.97**index + 0.01 * source.gauss(0, 1)
+            if judge(brain, index, metric, train_loss=loss) is not None:
+                stopped += 1
+                break
+    assert stopped <= (20 if heavy_tails else 10)

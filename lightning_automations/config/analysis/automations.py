@@ -9,14 +9,16 @@ from typing import Any
 from lightning_automations.config.analysis.fact import Fact, WrittenAutomation
 from lightning_automations.config.analysis.values import Values, text
 from lightning_automations.config.interpolation import Path, dotted
-from lightning_automations.config.names import BUILT_UNNAMED, known_automations
+from lightning_automations.config.names import BUILT_UNNAMED, SETTINGS_CLASSES, known_automations
 from lightning_automations.config.section import Section
 from lightning_automations.config.yaml_tree import joined
-from lightning_automations.core.errors import ConfigError, Problem
+from lightning_automations.core.errors import ConfigError, Problem, nearest
 from lightning_automations.core.settings import AutomationSettings
 
 __all__ = ["BATCH_OWNERS", "RATE_FINDERS", "STOPPERS"]
 __all__ += ["automations_of_section", "callbacks_by_class_path", "callbacks_named"]
+
+_PACKAGE = "lightning_automations"
 
 STOPPERS = ("EarlyStopping", "EarlyStoppingCallback")
 """Callbacks that end a run."""
@@ -54,6 +56,8 @@ def callbacks_by_class_path(values: Values, trainer: Path) -> tuple[list[Written
             automation, wrong = _automation(known[name], arguments, path, turned_on=True)
             found.append(replace(automation, by_class_path=True))
             problems += wrong
+        elif _top(package) == _PACKAGE:
+            problems.append(_unknown(class_path.path, class_path.value, name))
     return found, problems
 
 
@@ -73,6 +77,17 @@ def _callbacks(values: Values, trainer: Path) -> list[tuple[Fact[str], Path]]:
     alone: Path = (*trainer, "callbacks")
     facts = [(values.first(text, (*place, "class_path"), place), place) for place in (values.items(*alone) or [alone])]
     return [(fact, place) for fact, place in facts if fact is not None]
+
+
+def _unknown(path: str, class_path: str, name: str) -> Problem:
+    """A class of our package that it does not have."""
+    ours = [kind.automation for kind in SETTINGS_CLASSES]
+    return Problem(
+        path=path,
+        expected=f"{_PACKAGE} with one of {', '.join(ours)}",
+        got=repr(class_path),
+        hint=nearest(name, ours) or "",
+    )
 
 
 def _automation(

@@ -22,12 +22,13 @@ from lightning_automations.config.analysis.fact import (
     Scheduler,
     WrittenAutomation,
 )
-from lightning_automations.config.analysis.length import Length, read_length
+from lightning_automations.config.analysis.length import Length, read_length, read_no_lengths
 from lightning_automations.config.analysis.recipe import (
     CLIP_KEYS,
     read_clip,
     read_loss_terms,
     read_mixed_precision,
+    read_no_clip,
     read_optimizers,
     read_scheduler,
     read_switch,
@@ -79,6 +80,7 @@ class TrainingFacts:
         auto_vram_management: The older choice of a batch size, where it is on.
         warmup_steps: Steps in which the program raises its rate.
         mixed_precision: ``bf16``, ``fp16``, or what ``trainer.precision`` says.
+        no_counts: What stands where a count of 1 or more, or a clip value, belongs and is none.
         quoted_numbers: Numbers in quotes, which the program takes for texts; they are not taken into account.
 
     Example:
@@ -109,7 +111,18 @@ class TrainingFacts:
     auto_vram_management: Fact[Mapping[str, Any]] | None
     warmup_steps: Fact[int] | None
     mixed_precision: Fact[str] | None
+    no_counts: tuple[Fact[str], ...]
     quoted_numbers: tuple[Fact[str], ...]
+
+    @property
+    def rate(self) -> float | None:
+        """The first learning rate that is written."""
+        return next((optimizer.rate.value for optimizer in self.optimizers if optimizer.rate is not None), None)
+
+    @property
+    def steps(self) -> int | None:
+        """Optimizer steps of the run."""
+        return None if self.length.steps is None else self.length.steps.value
 
     def line(self, path: str) -> int | None:
         """The line of the setting at a dotted path, or of the nearest one around it; 1 for the file as a whole."""
@@ -180,6 +193,7 @@ def facts_of(
         auto_vram_management=read_switch(values, ("auto_vram_management",), ("train", "auto_vram_management")),
         warmup_steps=values.fact(whole, "train", "warmup_iter"),
         mixed_precision=read_mixed_precision(values, base),
+        no_counts=(*read_no_lengths(values), *read_no_clip(values)),
         # the last: they are met as the others are read
         quoted_numbers=tuple(values.quoted_numbers.values()),
     )

@@ -8,9 +8,20 @@ from dataclasses import dataclass, replace
 from lightning_automations.config.analysis.fact import Fact
 from lightning_automations.config.analysis.values import Values, whole
 
-__all__ = ["Length", "read_length"]
+__all__ = ["Length", "read_length", "read_no_lengths"]
 
 Place = tuple[str, ...]
+
+_COUNTS: tuple[Place, ...] = (
+    ("train", "total_iter"),
+    ("train", "total_epoch"),
+    ("train", "total_epochs"),
+    ("train", "epochs"),
+    ("datasets", "train", "batch_size_per_gpu"),
+    ("datasets", "train", "batch_size"),
+    ("val", "val_freq"),
+)
+"""Where a trainer of image restoration has its counts; LightningCLI checks its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +69,9 @@ def read_length(values: Values, base: Place, *, samples: int | None, steps: int 
     """
     trainer, data = (*base, "trainer"), (*base, "data")
     given = None if steps is None else Fact(value=steps, path="--steps")
-    epochs = values.first(whole, (*trainer, "max_epochs"), ("train", "total_epoch"), ("train", "epochs"))
+    epochs = values.first(
+        whole, (*trainer, "max_epochs"), ("train", "total_epoch"), ("train", "total_epochs"), ("train", "epochs")
+    )
     written = Length(
         steps=given or values.first(whole, ("train", "total_iter"), (*trainer, "max_steps")),
         epochs=None if epochs is None else Fact(value=float(epochs.value), path=epochs.path, line=epochs.line),
@@ -75,6 +88,19 @@ def read_length(values: Values, base: Place, *, samples: int | None, steps: int 
         samples=None if samples is None else Fact(value=samples, path="--samples"),
     )
     return _completed(written)
+
+
+def read_no_lengths(values: Values) -> tuple[Fact[str], ...]:
+    """What stands where a count of 1 or more belongs and is none, as it is written; that nothing stands is no fault."""
+    found = []
+    for place in _COUNTS:
+        value = values.at(*place)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        # A number in quotes is told of as such, and what an interpolation gives is known to the program alone.
+        is_word = isinstance(value, str) and "${" not in value and ".".join(place) not in values.quoted_numbers
+        if (is_number or is_word) and whole(value) is None:
+            found.append(values.told(str(value), *place))
+    return tuple(found)
 
 
 def _completed(length: Length) -> Length:

@@ -14,6 +14,7 @@ __all__ = [
     "read_clip",
     "read_loss_terms",
     "read_mixed_precision",
+    "read_no_clip",
     "read_optimizers",
     "read_scheduler",
     "read_switch",
@@ -63,6 +64,16 @@ def read_clip(values: Values, base: Place) -> Fact[bool | float] | None:
     """The first of ``CLIP_KEYS`` under ``train``, or ``trainer.gradient_clip_val``; None where none clips."""
     places = [("train", key) for key in CLIP_KEYS]
     return values.first(_clipping, *places, (*base, "trainer", "gradient_clip_val"))
+
+
+def read_no_clip(values: Values) -> tuple[Fact[str], ...]:
+    """Words where a clip value belongs; what an interpolation gives is known to the program alone."""
+    written = ((("train", key), values.at("train", key)) for key in CLIP_KEYS)
+    return tuple(
+        values.told(value, *place)
+        for place, value in written
+        if isinstance(value, str) and "${" not in value and dotted(place) not in values.quoted_numbers
+    )
 
 
 def read_loss_terms(values: Values) -> tuple[LossTerm, ...]:

@@ -1,4 +1,4 @@
-"""A fallback schedule whose numbers were made for another run."""
+"""Schedules whose numbers were made for another run: the fallback, and the file's own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightning_automations.config.diagnosis.finding import Finding
 from lightning_automations.config.yaml_tree import joined
 from lightning_automations.core.learning_rate_settings import LearningRateFallback
 
-__all__ = ["fallback_traps"]
+__all__ = ["fallback_traps", "own_schedule_traps"]
 
 _HORIZONS = ("T_max", "total_steps", "total_iters", "T_0")
 _WARM_UPS = ("linearlr", "constantlr")
@@ -36,6 +36,38 @@ def fallback_traps(facts: TrainingFacts, path: str, fallback: LearningRateFallba
         yield from _one_cycle(facts, arguments, params, steps)
         yield from _never_lowered(facts, arguments, params, steps)
     yield from _lowest_rate(facts, arguments, params)
+
+
+def own_schedule_traps(facts: TrainingFacts) -> Iterator[Finding]:
+    """Notes about a scheduler of the file that was made for a longer run, in whichever unit it counts.
+
+    A trainer of image restoration counts in steps, LightningCLI in epochs unless it is told otherwise: a count is only
+    told of where it is beyond both.
+
+    Args:
+        facts: About the file.
+    """
+    scheduler, steps = facts.scheduler, facts.steps
+    if scheduler is None or steps is None:
+        return
+    for name in ("T_max", "total_iters", "total_steps", "step_size"):
+        count = scheduler.arguments.get(name)
+        if _is_number(count) and count > steps:
+            yield _beyond(facts, joined(scheduler.arguments_path, name), f"{name} is {count:g}", steps)
+    milestones = scheduler.arguments.get("milestones")
+    if isinstance(milestones, list) and milestones and all(_is_number(one) and one >= steps for one in milestones):
+        yield _beyond(facts, joined(scheduler.arguments_path, "milestones"), f"milestones are {milestones}", steps)
+
+
+def _beyond(facts: TrainingFacts, path: str, told: str, steps: int) -> Finding:
+    return finding_at(
+        facts,
+        path,
+        found=f"the scheduler's {told} and the run has {steps} steps",
+        why="the run ends before the schedule does, at a rate that was meant to fall further",
+        mend="Fit it to the run.",
+        note=True,
+    )
 
 
 def _is_of_another_run(kind: str, name: str, params: Mapping[str, Any], steps: int) -> bool:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lightning_automations.config.analysis.facts import TrainingFacts, WrittenAutomation
+from lightning_automations.config.analysis.facts import Scheduler, TrainingFacts, WrittenAutomation
+from lightning_automations.config.analysis.fallback import own_fallback
 from lightning_automations.config.diagnosis.automation import (
     automation_subject,
     decided_often,
     finding_at,
     spent_early,
 )
-from lightning_automations.config.diagnosis.fallback import fallback_traps
+from lightning_automations.config.diagnosis.fallback import fallback_traps, own_schedule_traps
 from lightning_automations.config.diagnosis.finding import Finding, Status, Subject
 from lightning_automations.config.diagnosis.metric import metric_not_computed
 from lightning_automations.config.yaml_tree import joined
@@ -40,8 +41,15 @@ def _old_style(facts: TrainingFacts) -> Iterator[Finding]:
         found=f"the rate follows {kind.value}{at}, and nothing adapts it",
         why=f"a schedule that is fixed in advance does not see the run: {_WHY}",
         mend="Add IntelligentLearningRateScheduler. The scheduler may stay, the automation's factor is on top of it; "
-        "`lightning-automations migrate` writes it, with the scheduler's numbers as the fallback.",
+        f"`lightning-automations migrate` writes it, {_as_fallback(facts, facts.scheduler)}.",
     )
+    yield from own_schedule_traps(facts)
+
+
+def _as_fallback(facts: TrainingFacts, scheduler: Scheduler) -> str:
+    """What becomes of the scheduler when the section is written."""
+    fallback = own_fallback(scheduler.type.value, scheduler.arguments, rate=facts.rate, steps=facts.steps)
+    return "with the scheduler's numbers as the fallback" if fallback.lost is None else f"but {fallback.lost}"
 
 
 def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: LearningRateSettings) -> Iterator[Finding]:
@@ -61,6 +69,7 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: LearningR
     # the training loss makes up for a metric that nobody named
     needed = settings.monitor_metric is not None or not settings.monitor_loss
     yield from metric_not_computed(facts, written, settings.monitor_metric, uses=needed and settings.monitor_validation)
+    yield from own_schedule_traps(facts)
     yield from _two_owners(facts)
     yield from fallback_traps(facts, joined(written.path, "fallback"), settings.fallback)
 

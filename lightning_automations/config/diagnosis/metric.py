@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 
 from lightning_automations.config.analysis.facts import TrainingFacts, WrittenAutomation
@@ -37,12 +38,15 @@ def metric_not_computed(
     if "monitor_metric" not in written.written and facts.metrics.value:
         return  # a default that is not logged makes it look for another
     computed = ", ".join(facts.metrics.value)
+    is_prefixed = _last_word(metric) in map(_last_word, facts.metrics.value)
+    why = "a metric that never comes says nothing about the run, and is an error where it is written"
     yield finding_at(
         facts,
         joined(written.path, "monitor_metric"),
         found=f"it watches {metric}, and validation computes {computed or 'nothing'} ({facts.metrics.path})",
-        why="a metric that never comes says nothing about the run, and is an error where it is written",
+        why=f"unless the program logs it under this name: {why}" if is_prefixed else why,
         mend=_nearest(metric, facts.metrics.value) or "Name one that is computed, or have this one computed.",
+        note=is_prefixed,
     )
 
 
@@ -60,6 +64,11 @@ def _never(facts: TrainingFacts, path: str, reason: str) -> Finding:
 def _is_of_training(metric: str | None) -> bool:
     """Whether it needs no validation: early stopping judges at the end of an epoch, too."""
     return metric is not None and "train" in metric.lower()
+
+
+def _last_word(metric: str) -> str:
+    """The name without its prefix, whichever way the two are joined: ``val/psnr``, ``val_psnr``, ``valid.psnr``."""
+    return re.split(r"[/._]", metric)[-1]
 
 
 def _nearest(metric: str, computed: tuple[str, ...]) -> str | None:

@@ -1,10 +1,11 @@
-"""Numbers that are written so that some reader takes them for texts."""
+"""Numbers that are written so that some reader takes them for texts, and counts that are none."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from lightning_automations.config.analysis.facts import TrainingFacts
+from lightning_automations.config.analysis.recipe import CLIP_KEYS
 from lightning_automations.config.diagnosis.automation import finding_at
 from lightning_automations.config.diagnosis.finding import Finding
 
@@ -15,7 +16,9 @@ _LONGEST = 12
 
 
 def numbers_taken_for_texts(facts: TrainingFacts) -> Iterator[Finding]:
-    """Numbers in quotes among the program's keys, and numbers of ours that YAML 1.1 does not know; notes all of them.
+    """Numbers in quotes and no counts among the program's keys, and numbers of ours that YAML 1.1 does not know.
+
+    All of them are notes.
 
     Args:
         facts: About the file.
@@ -27,6 +30,16 @@ def numbers_taken_for_texts(facts: TrainingFacts) -> Iterator[Finding]:
             found=f"{fact.path} is the text {fact.value!r}",
             why="a number in quotes is none: it was not taken into account here",
             mend=f"Write {fact.value} without quotes.",
+            note=True,
+        )
+    for fact in facts.no_counts:
+        expected = "a number, true or false" if fact.path.endswith(CLIP_KEYS) else "a whole number of 1 or more"
+        yield finding_at(
+            facts,
+            fact.path,
+            found=f"{fact.path} is {fact.value}",
+            why=f"{expected} was expected: it was not taken into account here",
+            mend=f"Write {expected}.",
             note=True,
         )
     ours = tuple(f"{one.path}." for one in (*facts.automations, *([facts.section] if facts.section else ())))

@@ -102,4 +102,6 @@ def _place(finding: Finding) -> str:
 
 
 def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
+    first = text.partition(" ")[0]
+    # a dotted path is written as it is
+    return f"{text}." if "." in first else f"{text[:1].upper()}{text[1:]}."

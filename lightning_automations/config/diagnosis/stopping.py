@@ -45,6 +45,7 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: EarlyStop
     yield from _epochs_unknown(facts, written, settings)
     yield from plateau_out_of_reach(facts, written, settings)
     yield from _single_validation(facts, written, settings)
+    yield from _never_waited_for(facts, written, settings)
     yield from metric_not_computed(facts, written, settings.monitor_metric)
     for stopper in facts.stoppers:
         yield finding_at(
@@ -96,6 +97,25 @@ def _epochs_unknown(
         note=most >= _FEW_STEPS_PER_EPOCH,
         value=0,
     )
+
+
+def _never_waited_for(
+    facts: TrainingFacts, written: WrittenAutomation, settings: EarlyStoppingSettings
+) -> Iterator[Finding]:
+    """One of two waits that is longer than the run, while the other one may end it."""
+    steps = facts.steps
+    if steps is None or settings.shortest_wait >= steps:
+        return
+    for name in ("patience", "max_no_improvement"):
+        if name in written.written and getattr(settings, name) >= steps:
+            yield finding_at(
+                facts,
+                joined(written.path, name),
+                found=f"{name} is {getattr(settings, name)} and the run has {steps} steps",
+                why="it can never end this run; only the other wait can",
+                mend="Lower it, or leave it out.",
+                note=True,
+            )
 
 
 def _single_validation(

@@ -8,16 +8,17 @@ from lightning_automations.config.analysis.facts import TrainingFacts, facts_of
 from lightning_automations.config.analysis.values import Values
 from lightning_automations.config.document import read_document
 from lightning_automations.config.loading import Check, load_settings
-from lightning_automations.config.migration.editing import added_lines, applied, replaced
-from lightning_automations.config.migration.layout import read_layout
+from lightning_automations.config.migration.editing import Edit, added_lines, added_members, applied, replaced
+from lightning_automations.config.migration.layout import Span, read_layout
 from lightning_automations.config.migration.mending import mended
 from lightning_automations.config.migration.owners import Owner, read_owners
-from lightning_automations.config.migration.recommendation import Numbers, recommended, stopper_is_useless
+from lightning_automations.config.migration.recommendation import Numbers, fallback_of, recommended, stopper_is_useless
 from lightning_automations.config.migration.rendering import scalar, section_lines
 from lightning_automations.config.migration.result import changed, checked_text, refused
 from lightning_automations.config.names import SECTION
 from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
 from lightning_automations.core.errors import ConfigError, Problem
+from lightning_automations.core.learning_rate_settings import LearningRateSettings
 from lightning_automations.core.settings import AutomationSettings
 
 __all__ = ["migrated"]
@@ -64,25 +65,35 @@ def _with_section(text: str, facts: TrainingFacts, values: Values, source: str) 
         place, keys = train, ["train", SECTION]
     if not place.is_open_mapping:
         raise ConfigError([refused("keys on lines of their own", "a mapping in braces", source)])
-    reasons = {} if useless is None else {EarlyStoppingSettings.automation: useless}
-    edits = [added_lines(text, place, ["", *section_lines(block, turned_off=reasons)])]
+    remarks = {} if useless is None else {EarlyStoppingSettings.automation: f"Turned off: {useless}"}
+    lost = fallback_of(numbers).lost
+    if lost is not None:
+        remarks[LearningRateSettings.automation] = f"Fallback: {lost}"
+    edits = [added_lines(text, place, ["", *section_lines(block, remarks=remarks)])]
     expected = dict(facts.document.data)
     for owner in read_owners(values):
-        span = root.at(*owner.keys)
-        if span is None:
-            raise ConfigError([_elsewhere(owner, source)])
-        edits.append(replaced(span, scalar(owner.value)))
+        edits.append(_turned_off(text, root, owner, source))
         expected = changed(expected, owner.keys, owner.value)
     return checked_text(applied(text, edits), changed(expected, keys, {"enabled": True, **block}), source)
 
 
+def _turned_off(text: str, root: Span, owner: Owner, source: str) -> Edit:
+    """Another value in the place of the owner's, or one more member in a mapping that has none."""
+    span, around = root.at(*owner.keys), root.at(*owner.keys[:-1])
+    if span is not None:
+        return replaced(span, scalar(owner.value))
+    added = None if around is None else added_members(text, around, [f"{owner.keys[-1]}: {scalar(owner.value)}"])
+    if added is None:
+        raise ConfigError([_elsewhere(owner, source)])
+    return added
+
+
 def _numbers(facts: TrainingFacts) -> Numbers:
     length, clip, scheduler, between = facts.length, facts.clip, facts.scheduler, facts.validation_steps
-    rates = [optimizer.rate.value for optimizer in facts.optimizers if optimizer.rate is not None]
     return Numbers(
-        steps=None if length.steps is None else length.steps.value,
+        steps=facts.steps,
         batch_size=None if length.batch_size is None else length.batch_size.value,
-        rate=rates[0] if rates else None,
+        rate=facts.rate,
         clip_norm=None if clip is None else float(clip.value),
         scheduler_type=None if scheduler is None else scheduler.type.value,
         scheduler_params={} if scheduler is None else scheduler.arguments,

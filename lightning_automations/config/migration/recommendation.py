@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
-from annotated_types import Ge, Gt, Le, Lt
-
+from lightning_automations.config.analysis.fallback import OwnFallback, own_fallback, rounded
 from lightning_automations.config.analysis.patience import patience_of_validations
 from lightning_automations.config.names import BUILT_UNNAMED
 from lightning_automations.core.batch_size_settings import BatchSizeSettings
-from lightning_automations.core.checking import checked
 from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
 from lightning_automations.core.gradient_clipping_settings import GradientClippingSettings
 from lightning_automations.core.settings import AutomationSettings, RunLength
 
-__all__ = ["Numbers", "recommended", "stopper_is_useless"]
+__all__ = ["Numbers", "fallback_of", "recommended", "stopper_is_useless"]
 
 _WRITTEN: Mapping[str, tuple[str, ...]] = {
     "IntelligentLearningRateScheduler": (
@@ -39,22 +36,8 @@ _WRITTEN: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """The settings of the recommended block, in its order. Their values there are the defaults."""
 
-_LOWEST_SHARE_OF_RATE = 0.05
-"""Where the recommended cosine ends, as a share of the rate: 1e-5 for the 2e-4 of the analysis."""
-
 _FEWEST_STEPS = 3
 """One to judge first, one to be no better, and one to be saved."""
-
-_Steps = Annotated[int, Ge(1)]
-_Factor = Annotated[float, Gt(0), Le(1)]
-_Lowest = Annotated[float, Ge(0), Lt(math.inf)]
-_SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
-    # class of torch: short name, arguments that have to be there, arguments that may be
-    "multisteplr": ("multistep", {"milestones": tuple[_Steps, ...]}, {"gamma": _Factor}),
-    "steplr": ("step", {"step_size": _Steps}, {"gamma": _Factor}),
-    "exponentiallr": ("exponential", {"gamma": _Factor}, {}),
-    "cosineannealinglr": ("cosine", {}, {"eta_min": _Lowest, "T_max": _Steps}),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +82,7 @@ def recommended(numbers: Numbers) -> dict[str, dict[str, Any]]:
         64
     """
     own = {
-        "IntelligentLearningRateScheduler": {"fallback": _fallback(numbers)},
+        "IntelligentLearningRateScheduler": {"fallback": fallback_of(numbers).settings},
         "DynamicBatchSizeOptimizer": _batch_size(numbers),
         "AdaptiveGradientClipping": _clipping(numbers),
         "IntelligentEarlyStopping": _stopping(numbers),
@@ -141,7 +124,7 @@ def _clipping(numbers: Numbers) -> dict[str, Any]:
     if norm is None:
         return own
     # the recommended bounds are a tenth and ten times the recommended threshold
-    bounds = {"min_threshold": min(0.1, _rounded(norm / 10)), "max_threshold": max(10.0, _rounded(norm * 10))}
+    bounds = {"min_threshold": min(0.1, rounded(norm / 10)), "max_threshold": max(10.0, rounded(norm * 10))}
     return {**own, "initial_threshold": norm, **bounds, "fallback": {"threshold": norm}}
 
 
@@ -189,48 +172,6 @@ def _fitted_stopper(steps: int) -> EarlyStoppingSettings:
     return EarlyStoppingSettings().fitted(RunLength(steps=steps), written=())
 
 
-def _fallback(numbers: Numbers) -> dict[str, Any]:
-    """The scheduler of the file, or the recommended cosine where it has none that a fallback may be."""
-    known = _SCHEDULERS.get(_folded(numbers.scheduler_type or ""))
-    taken = None if known is None else _arguments(numbers.scheduler_params, known[1], known[2])
-    if known is None or taken is None or _lowers_nothing(taken, numbers):
-        lowest = {} if numbers.rate is None else {"eta_min": _rounded(numbers.rate * _LOWEST_SHARE_OF_RATE)}
-        kind, taken = "cosine", lowest
-    else:
-        kind = known[0]
-    if kind == "cosine" and numbers.steps is not None:
-        taken = {**taken, "T_max": numbers.steps}
-    return {"scheduler_type": kind, "scheduler_params": taken} if taken else {"scheduler_type": kind}
-
-
-def _lowers_nothing(taken: Mapping[str, Any], numbers: Numbers) -> bool:
-    """Whether the rate stays where it is in this run: its steps come too late, or lead to no lower one."""
-    first = min(taken.get("milestones", (taken.get("step_size", 0),)), default=numbers.steps)
-    late = numbers.steps is not None and first is not None and first >= numbers.steps
-    return late or (numbers.rate is not None and taken.get("eta_min", 0) >= numbers.rate)
-
-
-def _folded(name: str) -> str:
-    """A class of torch or a short name of ours, as one."""
-    folded = name.rpartition(".")[2].replace("_", "").lower()
-    short = {value[0]: key for key, value in _SCHEDULERS.items()}
-    return short.get(folded, folded)
-
-
-def _arguments(
-    params: Mapping[str, Any], needed: Mapping[str, Any], possible: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """Arguments that the fallback takes; None where one that it needs is missing or wrong."""
-    taken: dict[str, Any] = {}
-    for name, hint in {**needed, **possible}.items():
-        if name in params:
-            value, problems = checked(params[name], hint, path=name)
-            if problems:
-                return None
-            taken[name] = list(value) if isinstance(value, tuple) else value
-    return taken if set(needed) <= set(taken) else None
-
-
-def _rounded(rate: float) -> float:
-    """Without the last digits of binary arithmetic."""
-    return float(f"{rate:.6g}")
+def fallback_of(numbers: Numbers) -> OwnFallback:
+    """The fallback of the learning rate, and what of the file's scheduler is not in it."""
+    return own_fallback(numbers.scheduler_type, numbers.scheduler_params, rate=numbers.rate, steps=numbers.steps)

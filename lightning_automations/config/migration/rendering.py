@@ -20,18 +20,18 @@ _TITLES = {
 }
 
 
-def section_lines(automations: Mapping[str, Mapping[str, Any]], *, turned_off: Mapping[str, str]) -> list[str]:
+def section_lines(automations: Mapping[str, Mapping[str, Any]], *, remarks: Mapping[str, str]) -> list[str]:
     """The whole section, with a heading over each automation.
 
     Args:
         automations: Settings of each automation, under its name.
-        turned_off: Why an automation is turned off, under its name.
+        remarks: A sentence for the heading of an automation, under its name.
     """
     lines = ["# Training automations: what adapts the run while it trains", f"{SECTION}:"]
     lines.append("  enabled: true")
     for number, (name, settings) in enumerate(automations.items(), start=1):
         lines += ["", f"  # {number}. {_TITLES[name]}"]
-        lines += [f"  # Turned off: {turned_off[name]}."] if name in turned_off else []
+        lines += [f"  # {remarks[name]}."] if name in remarks else []
         lines += _deeper(_member(name, settings))
     return lines
 

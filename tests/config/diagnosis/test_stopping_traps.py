@@ -134,7 +134,7 @@ def test_advice_that_is_followed_mends(stopping: str, val: str, changes: dict[st
     text = _file(stopping, val=val)
     found = findings(diagnosed(text, tmp_path), STOP)
     assert {finding.path.rpartition(".")[2]: finding.change and finding.change.value for finding in found} == changes
-    assert findings(_mended(text, found, tmp_path), STOP) == []
+    assert [finding for finding in findings(_mended(text, found, tmp_path), STOP) if not finding.note] == []
 
 
 @pytest.mark.parametrize(

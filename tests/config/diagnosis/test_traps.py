@@ -345,21 +345,103 @@ def test_a_default_metric_that_is_not_computed_is_no_mistake(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("metric", "mend"),
+    ("metric", "mend", "note"),
     [
-        ("val/lpips", "Name one"),
-        ("val/loss", "Name one"),
-        ("val/pnsr", "Did you mean 'val/psnr'?"),
-        ("psnr", "Did you mean 'val/psnr'?"),
-        ("val/PSNR", "Did you mean 'val/psnr'?"),
-        ("valid/ssim", "Did you mean 'val/ssim'?"),
+        ("val/lpips", "Name one", False),
+        ("val/loss", "Name one", False),
+        ("val/pnsr", "Did you mean 'val/psnr'?", False),
+        ("val/PSNR", "Did you mean 'val/psnr'?", False),
+        ("psnr", "Did you mean 'val/psnr'?", True),
+        ("val_psnr", "Name one", True),
+        ("valid/ssim", "Did you mean 'val/ssim'?", True),
     ],
 )
-def test_another_quantity_is_no_misspelt_metric(metric: str, mend: str, tmp_path: Path) -> None:
-    """What all names begin with makes them alike only to a machine."""
+def test_another_quantity_is_no_misspelt_metric(metric: str, mend: str, note: bool, tmp_path: Path) -> None:
+    """What all names begin with makes them alike only to a machine; another prefix may be the program's."""
     text = _file(f"{STOP} {{monitor_metric: {metric}}}", rest=VAL)
     (finding,) = findings(diagnosed(text, tmp_path), STOP)
     assert finding.mend.startswith(mend)
+    assert finding.note is note
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "path"),
+    [
+        ("{type: CosineAnnealingLR, T_max: 400000}", "T_max"),
+        ("{type: StepLR, step_size: 50000}", "step_size"),
+        ("{type: MultiStepLR, milestones: [40000, 50000]}", "milestones"),
+    ],
+)
+@pytest.mark.parametrize("section", ["", "  training_automations: {IntelligentLearningRateScheduler: }\n"])
+def test_a_schedule_of_the_file_that_outlives_the_run_is_worth_a_note(
+    scheduler: str, path: str, section: str, tmp_path: Path
+) -> None:
+    """Beside our section as well as without it."""
+    text = f"{TRAIN}  scheduler: {scheduler}\n{section}"
+    found = [finding for finding in findings(diagnosed(text, tmp_path), LR) if "the scheduler's" in finding.found]
+    assert [finding.path for finding in found] == [f"train.scheduler.{path}"]
+    assert found[0].note
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "words"),
+    [
+        (
+            "{type: CosineAnnealingRestartLR, periods: [9, 9], eta_min: 1e-7}",
+            "the restarts of CosineAnnealingRestartLR",
+        ),
+        ("{type: MultiStepLR, milestones: [40000]}", "all milestones of MultiStepLR lie beyond the 40000 steps"),
+        ("{type: MultiStepLR, milestones: []}", "MultiStepLR has no milestones"),
+        ("{type: StepLR, step_size: 40000}", "step_size of StepLR is 40000"),
+        ("{type: CosineAnnealingLR, eta_min: 1.0}", "eta_min of CosineAnnealingLR is 1 and the rate is 0.0002"),
+        ("{type: StepLR, step_size: 9, power: 3}", "power of StepLR are not arguments of a fallback"),
+        ("{type: OneCycleLR, max_lr: 1}", "OneCycleLR with these arguments cannot be a fallback"),
+        ("{type: StepLR, step_size: 9, last_epoch: -1}", "with the scheduler's numbers as the fallback"),
+    ],
+)
+def test_what_a_fallback_loses_of_the_scheduler_is_said(scheduler: str, words: str, tmp_path: Path) -> None:
+    """Before anything is written."""
+    found = findings(diagnosed(f"{TRAIN}  scheduler: {scheduler}\n", tmp_path), LR)
+    assert words in found[0].mend
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "written"),
+    [
+        ("train: {total_iter: -5, optim_g: {lr: 0.1}}\n", "train.total_iter", "-5"),
+        ("train: {total_epochs: many, optim_g: {lr: 0.1}}\n", "train.total_epochs", "many"),
+        ("train: {total_iter: 9}\nval: {val_freq: 0}\n", "val.val_freq", "0"),
+        ("train: {total_iter: 9, grad_clip: lots}\n", "train.grad_clip", "lots"),
+    ],
+)
+def test_what_is_no_count_is_told(text: str, path: str, written: str, tmp_path: Path) -> None:
+    """It was not taken into account, and nobody would know."""
+    found = [one for one in findings(diagnosed(text, tmp_path), "training_automations") if one.path == path]
+    assert [one.found for one in found] == [f"{path} is {written}"]
+    assert found[0].note
+
+
+@pytest.mark.parametrize("text", ["train:\n  total_iter: ${oc.env:N}\n", "train: {total_iter: 9, grad_clip: false}\n"])
+def test_what_is_not_known_or_turned_off_is_no_fault(text: str, tmp_path: Path) -> None:
+    """An interpolation is the program's, false is a way to say no."""
+    assert all("was expected" not in one.why for one in findings(diagnosed(text, tmp_path), "training_automations"))
+
+
+def test_a_misspelt_callback_of_ours_is_found(tmp_path: Path) -> None:
+    """LightningCLI would fail on it; here it is named before, with the nearest one."""
+    text = "trainer:\n  max_steps: 9\n  callbacks:\n  - class_path: lightning_automations.AdaptiveGradientCliping\n"
+    (found,) = [one for one in findings(diagnosed(text, tmp_path), "training_automations") if "Cliping" in one.found]
+    assert "Did you mean 'AdaptiveGradientClipping'?" in found.mend
+    assert found.line == 4
+    assert not found.note
+
+
+def test_a_wait_longer_than_the_run_is_worth_a_note(tmp_path: Path) -> None:
+    """The other one can end the run."""
+    text = _file(f"{STOP} {{patience: 3000, max_no_improvement: 50000}}", rest=VAL)
+    (found,) = findings(diagnosed(text, tmp_path), STOP)
+    assert found.note
+    assert found.path.endswith("max_no_improvement")
 
 
 def test_min_epochs_that_a_run_may_well_reach_is_worth_a_note(tmp_path: Path) -> None:

@@ -172,6 +172,8 @@ def test_a_metric_is_watched_only_where_it_is_computed(val: str, enabled: bool, 
             "auto_vram_management:\n  enabled: false  # old\n  every: 3\n",
         ),
         ("auto_vram_management: {every: 3, enabled: true}\n", "auto_vram_management: {every: 3, enabled: false}\n"),
+        ("auto_vram_management: {every: 3}\n", "auto_vram_management: {every: 3, enabled: false}\n"),
+        ("auto_vram_management:\n  every: 3\n", "auto_vram_management:\n  every: 3\n  enabled: false\n"),
         ("train:\n  auto_vram_management: true\n", "train:\n  auto_vram_management: false\n"),
         ("auto_vram_management: false\n", "auto_vram_management: false\n"),
     ],
@@ -179,6 +181,13 @@ def test_a_metric_is_watched_only_where_it_is_computed(val: str, enabled: bool, 
 def test_memory_has_one_owner(memory: str, left: str) -> None:
     """The older choice of a batch size is turned off where it stands."""
     assert rewritten(memory).startswith(left)
+    assert remaining_findings() == []
+
+
+def test_a_clip_value_that_a_merge_brings_is_overridden_where_it_lands() -> None:
+    """The other place that has it keeps it."""
+    new = rewritten("x: &x {grad_clip: 2}\ntrain:\n  <<: *x\n  a: 1\n")
+    assert new.startswith("x: &x {grad_clip: 2}\ntrain:\n  <<: *x\n  a: 1\n  grad_clip: null\n")
     assert remaining_findings() == []
 
 
@@ -214,8 +223,7 @@ def test_a_very_short_run_still_has_decisions(steps: int) -> None:
         ("trainer:\n  max_steps: 9\n", None, "a file of LightningCLI"),
         ("fit:\n  trainer:\n    max_steps: 9\n", None, "a file of LightningCLI"),
         ("trainer:\n", None, "a file of LightningCLI"),
-        ("a: 1\nauto_vram_management: {every: 3}\n", 2, "one that stands elsewhere, or none"),
-        ("x: &x {lr: 1, grad_clip: 2}\ntrain:\n  <<: *x\n  a: 1\n", 1, "one that stands elsewhere, or none"),
+        ("a: 1\nx: &x {every: 3}\nauto_vram_management: *x\n", 3, "one that stands elsewhere, or none"),
         ("a: &a [1]\nb: {c: 1}\ntrain: &t\n  lr: 1\nother: *t\n", None, "one where that changes others"),
         ("train:\n  grad_clip: &g true\nother: *g\n", None, "one where that changes others"),
         ("a: |+\n  text\n", None, "one where that changes others"),
