@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
@@ -15,15 +14,12 @@ from typing_extensions import Self
 
 from lightning_automations.core.checking import checked
 from lightning_automations.core.errors import ConfigError, Problem, nearest
+from lightning_automations.core.recorded import snake_case
 
 __all__ = ["SECTION_SETTINGS", "AutomationSettings", "RunLength"]
 
 SECTION_SETTINGS = ("enabled", "journal", "dry_run", "report", "progress_bar")
 """Settings that may stand on the section; all but the first hold there for every automation without its own."""
-
-
-# Between two words of CamelCase; capitals in a row are one word, as in EMADecay.
-_WORD_BEGINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +96,7 @@ class AutomationSettings:
     @classmethod
     def names(cls) -> tuple[str, str]:
         """The automation's name, as the YAML may write it: in CamelCase and in snake_case."""
-        return cls.automation, _WORD_BEGINS.sub("_", cls.automation).lower()
+        return cls.automation, snake_case(cls.automation)
 
     @classmethod
     def signature(cls) -> inspect.Signature:
