@@ -142,16 +142,18 @@ def step_of_piece(trainer: Trainer, keywords: Mapping[str, Any], piece: Any) -> 
 
 
 class LoggedResults:
-    """What the training of this epoch has logged so far: put back after a failed try, combined over pieces.
+    """What the loop that runs has logged so far: put back after a failed try, combined over pieces.
 
     Kept by reference: Lightning replaces the values it accumulates and never writes into them.
 
     Args:
-        trainer: The trainer, about to run a training step.
+        trainer: The trainer, about to run a step.
+        validation: Whether it is one of validation.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
-        self._results: Any = trainer.fit_loop.epoch_loop._results
+    def __init__(self, trainer: Trainer, *, validation: bool = False) -> None:
+        epoch_loop: Any = trainer.fit_loop.epoch_loop
+        self._results: Any = (epoch_loop.val_loop if validation else epoch_loop)._results
         self._connector: Any = trainer._logger_connector
         self._module: Any = trainer.lightning_module
         self._batch = self._results.batch

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from lightning_automations.callbacks.base import AutomationCallback
 from lightning_automations.callbacks.failure_place import name_the_place
 from lightning_automations.callbacks.loader_batch import LoaderBatch, given_batch_size, growth_obstacle, rate_factor
 from lightning_automations.callbacks.memory_period import MemoryPeriod
 from lightning_automations.callbacks.ranks import Across
 from lightning_automations.callbacks.survival import Survival, obstacle, own_split, watch_errors
+from lightning_automations.callbacks.validation_recovery import SplitsValidation
 from lightning_automations.core.batch_size import BatchSizeBrain, BatchSizeSettings
 from lightning_automations.core.events import Event, EventKind
 from lightning_automations.lightning_internals import loader_states, resumes_begun_epoch, starts_epoch_silently
@@ -24,7 +24,7 @@ from lightning_automations.probes.splitting import BatchReader
 __all__ = ["DynamicBatchSizeOptimizer"]
 
 
-class DynamicBatchSizeOptimizer(AutomationCallback):
+class DynamicBatchSizeOptimizer(SplitsValidation):
     """Survives out-of-memory errors of the training step, and lets the batch fill the memory.
 
     An out-of-memory error in the forward or backward pass of a training step does not end the run: what the step has
@@ -55,8 +55,8 @@ class DynamicBatchSizeOptimizer(AutomationCallback):
     concatenated, scalars averaged, anything else is the last piece's.
 
     Use something else with manual optimization, several processes, or a strategy other than a single device: the
-    automation says so and stays out. An error outside of forward and backward of the training step ends the run, and
-    its message names the place.
+    automation says so and stays out. Validation batches that do not fit are run in pieces, too, on one device. An error
+    elsewhere ends the run, and its message names the place.
 
     Args:
         settings: See ``BatchSizeSettings``.

@@ -68,7 +68,7 @@ def _place_of(error: BaseException, trainer: Trainer) -> str | None:
 def _of_the_module(hook: str, trainer: Trainer) -> str:
     if hook.startswith(("validation", "on_validation")):
         when = " of the sanity check" if trainer.sanity_checking else ""
-        return f"the module's {hook}{when}, which is not split: use a smaller batch_size in the validation loader."
+        return f"the module's {hook}{when}, which cannot be split: use a smaller batch_size in the validation loader."
     return f"the module's {hook}, which is not run again."
 
 

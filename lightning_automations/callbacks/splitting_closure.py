@@ -22,7 +22,7 @@ from lightning_automations.probes.splitting import Layout
 if TYPE_CHECKING:
     from lightning_automations.callbacks.survival import Preparation, Survival
 
-__all__ = ["SplittingClosure"]
+__all__ = ["SplittingClosure", "combined"]
 
 
 class SplittingClosure:
@@ -189,10 +189,15 @@ class _Outputs:
             self._extras.setdefault(name, []).append((value, share, samples))
 
     def result(self) -> Any:
-        return self._kind(self._loss, extra={name: _combined(parts) for name, parts in self._extras.items()})
+        return self._kind(self._loss, extra={name: combined(parts) for name, parts in self._extras.items()})
 
 
-def _combined(parts: Sequence[tuple[Any, float, int]]) -> Any:
+def combined(parts: Sequence[tuple[Any, float, int]]) -> Any:
+    """What a step returned for each piece as that of the whole batch.
+
+    Args:
+        parts: Value, share of the batch, and samples of each piece.
+    """
     values = [value for value, _, _ in parts]
     if all(isinstance(value, Tensor) and value.ndim > 0 and value.shape[0] == samples for value, _, samples in parts):
         return torch.cat(values)

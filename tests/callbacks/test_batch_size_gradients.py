@@ -1,4 +1,4 @@
-"""The gradient of a batch in pieces against that of the whole, in the precisions that people train in; or no pieces."""
+"""The gradient of a batch in pieces against that of the whole, in the precisions that people train in."""
 
 from __future__ import annotations
 

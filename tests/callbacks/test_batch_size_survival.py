@@ -299,6 +299,12 @@ class ValidationRunsOut(Limited):
         self(batch)
 
 
+class CoupledValidation(ValidationRunsOut):
+    """The same, and its batches must not be split."""
+
+    couples_samples = True
+
+
 class HookOfModule(Limited):
     """One of its hooks needs too much memory."""
 
@@ -327,7 +333,7 @@ class Fails(Dataset[Any]):
     ("module", "callbacks", "steps", "place"),
     [
         (OptimizerRunsOut, [], [10], "the step of the optimizer StepRunsOut"),
-        (ValidationRunsOut, [], [10] * 4, "the module's validation_step, which is not split"),
+        (CoupledValidation, [], [10] * 4, "the module's validation_step, which cannot be split"),
         (LoaderRunsOut, [], [], "the data loader, before the batch could be split"),
         (Limited, [HookRunsOut("on_after_backward")], [10], "the callback HookRunsOut"),
         (Limited, [HookRunsOut("on_train_batch_start")], [], "the callback HookRunsOut"),
