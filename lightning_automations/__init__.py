@@ -8,22 +8,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lightning_automations.callbacks.base import AutomationCallback
     from lightning_automations.callbacks.batch_size import DynamicBatchSizeOptimizer
     from lightning_automations.callbacks.early_stopping import IntelligentEarlyStopping
     from lightning_automations.callbacks.gradient_clipping import AdaptiveGradientClipping
     from lightning_automations.callbacks.learning_rate import IntelligentLearningRateScheduler
     from lightning_automations.callbacks.loss_scheduling import DynamicLossScheduling
+    from lightning_automations.callbacks.ranks import Across
     from lightning_automations.callbacks.weighted_losses import WeightedLosses
     from lightning_automations.cli.lightning_cli import AutomationsCLI, AutomationsCLIMixin
     from lightning_automations.core.decision import Adjustment
     from lightning_automations.core.errors import ConfigError
+    from lightning_automations.core.settings import AutomationSettings
     from lightning_automations.factory import build_callbacks
+    from lightning_automations.registration import register_automation
 
     __version__: str
 
 __all__ = [
+    "Across",
     "AdaptiveGradientClipping",
     "Adjustment",
+    "AutomationCallback",
+    "AutomationSettings",
     "AutomationsCLI",
     "AutomationsCLIMixin",
     "ConfigError",
@@ -33,11 +40,15 @@ __all__ = [
     "IntelligentLearningRateScheduler",
     "WeightedLosses",
     "build_callbacks",
+    "register_automation",
 ]
 
 _HOMES = {
+    "Across": "callbacks.ranks",
     "AdaptiveGradientClipping": "callbacks.gradient_clipping",
     "Adjustment": "core.decision",
+    "AutomationCallback": "callbacks.base",
+    "AutomationSettings": "core.settings",
     "AutomationsCLI": "cli.lightning_cli",
     "AutomationsCLIMixin": "cli.lightning_cli",
     "ConfigError": "core.errors",
@@ -47,6 +58,7 @@ _HOMES = {
     "IntelligentLearningRateScheduler": "callbacks.learning_rate",
     "WeightedLosses": "callbacks.weighted_losses",
     "build_callbacks": "factory",
+    "register_automation": "registration",
 }
 
 

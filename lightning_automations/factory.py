@@ -16,8 +16,10 @@ from lightning_automations.callbacks.gradient_clipping import AdaptiveGradientCl
 from lightning_automations.callbacks.learning_rate import IntelligentLearningRateScheduler
 from lightning_automations.callbacks.loss_scheduling import DynamicLossScheduling
 from lightning_automations.config.loading import Check, load_settings
+from lightning_automations.config.names import REGISTERED
 from lightning_automations.core.learning_rate_settings import LearningRateSettings
 from lightning_automations.core.settings import AutomationSettings
+from lightning_automations.registration import find_installed_automations
 
 __all__ = ["build_callbacks"]
 
@@ -42,7 +44,8 @@ def build_callbacks(source: str | os.PathLike[str] | Mapping[Any, Any]) -> list[
 
     The section ``training_automations`` is looked for at the root and under ``train``; every other key is left alone.
     An automation is built when the section names it, in CamelCase or snake_case, and it is not disabled; an empty
-    value takes the defaults. A section that names none builds all but ``DynamicLossScheduling``. ``enabled: false``
+    value takes the defaults. A section that names none builds all but ``DynamicLossScheduling`` and those of others,
+    which are known by ``register_automation`` or an entry point and stand behind ours. ``enabled: false``
     turns off one automation or the whole section. ``journal``, ``dry_run``, ``report`` and ``progress_bar`` on the
     section hold for every automation that does not write its own. Interpolations of OmegaConf are resolved against the
     whole configuration.
@@ -62,5 +65,7 @@ def build_callbacks(source: str | os.PathLike[str] | Mapping[Any, Any]) -> list[
         >>> callbacks[0].settings.patience
         500
     """
+    find_installed_automations()
     written = dict(load_settings(source, checks=_CHECKS))
-    return [callback(**written[settings]) for settings, callback in _CALLBACKS.items() if settings in written]
+    callbacks = {**_CALLBACKS, **REGISTERED}
+    return [callback(**written[settings]) for settings, callback in callbacks.items() if settings in written]

@@ -18,6 +18,8 @@ import pytest
 from hypothesis import settings
 from packaging.version import Version
 
+from lightning_automations.config.names import REGISTERED
+
 # A shared machine can be slow for a moment, which is no failure. CI draws the same examples every time.
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
@@ -51,6 +53,16 @@ def _unmet_needs(item: pytest.Item) -> list[str]:
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainers write below the current folder: each test gets one of its own."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _registers_alone() -> Generator[None, None, None]:
+    """What a test registers, another one does not know; nor what a module registers when pytest collects it."""
+    before = dict(REGISTERED)
+    REGISTERED.clear()
+    yield
+    REGISTERED.clear()
+    REGISTERED.update(before)
 
 
 def _fail_if_skipped(report: Any, allowed_reasons: Sequence[str] = ()) -> None:

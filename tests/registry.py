@@ -22,8 +22,9 @@ from lightning_automations import (
 )
 from lightning_automations.callbacks.base import AutomationCallback
 from tests.callbacks.helpers import Regression
+from tests.own_automation import AdaptiveWeightDecay
 
-__all__ = ["ROWS", "Hungry", "Row", "TwoTerms"]
+__all__ = ["EVERY_ROW", "ROWS", "Decayed", "Hungry", "Row", "TwoTerms"]
 
 EPOCHS = 8
 STEPS_PER_EPOCH = 16
@@ -49,6 +50,13 @@ class TwoTerms(WeightedLosses, Regression):
         return self.weighted(squared=squared, absolute=nn.functional.l1_loss(self.layer(inputs), targets))
 
 
+class Decayed(Regression):
+    """Has a weight decay."""
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=self.rate, momentum=0.9, weight_decay=1e-3)
+
+
 @dataclass(frozen=True)
 class Row:
     """An automation, the settings under which it acts in 8 epochs of 16 steps, and the module on which it does."""
@@ -56,6 +64,11 @@ class Row:
     automation: type[AutomationCallback]
     settings: Mapping[str, Any] = field(default_factory=dict)
     module: Callable[[], Regression] = Regression
+
+    @property
+    def validates(self) -> bool:
+        """Whether it decides on a metric of the validation."""
+        return "monitor_metric" in self.automation.settings_class.types()
 
     def make(self, **settings: Any) -> AutomationCallback:
         """The callback with the settings under which it acts, and others on top."""
@@ -81,3 +94,7 @@ ROWS = (
     ),
     Row(DynamicLossScheduling, {"baseline_iterations": 16, "adaptation_frequency": 8}, TwoTerms),
 )
+
+# Not among ROWS: the tables of what works where are those of our own automations.
+EVERY_ROW = (*ROWS, Row(AdaptiveWeightDecay, {"tolerance": 0.0, "patience": 1}, Decayed))
+"""Ours, and one that is registered as anyone may do it: what the contract gives, it gives to both."""

@@ -26,10 +26,10 @@ from tests.callbacks.helpers import (
     val_loader,
     weights,
 )
-from tests.registry import EPOCHS, ROWS, STEPS_PER_EPOCH, Hungry, Row
+from tests.registry import EPOCHS, EVERY_ROW, ROWS, STEPS_PER_EPOCH, Hungry, Row
 from tests.requirements import validates_resumed_epoch
 
-every_automation = pytest.mark.parametrize("row", ROWS, ids=str)
+every_automation = pytest.mark.parametrize("row", EVERY_ROW, ids=str)
 
 
 def fit(module: Regression, *callbacks: Any, checkpoint: str | None = None, **options: Any) -> Any:
@@ -69,15 +69,13 @@ def test_defaults_build_and_the_frozen_settings_are_what_was_written(row: Row) -
 
 def test_state_keys_are_unique_and_of_the_identity_alone() -> None:
     """A checkpoint finds its automation again whatever the settings have become."""
-    keys = [row.make().state_key for row in ROWS]
-    assert keys == [row.automation.__name__ for row in ROWS]
-    assert [row.automation().state_key for row in ROWS] == keys
+    keys = [row.make().state_key for row in EVERY_ROW]
+    assert keys == [row.automation.__name__ for row in EVERY_ROW]
+    assert [row.automation().state_key for row in EVERY_ROW] == keys
 
 
 @pytest.mark.parametrize(
-    "row",
-    [pytest.param(row, marks=validates_resumed_epoch if "monitor_metric" in row.settings else ()) for row in ROWS],
-    ids=str,
+    "row", [pytest.param(row, marks=validates_resumed_epoch if row.validates else ()) for row in EVERY_ROW], ids=str
 )
 def test_resumed_from_any_place_it_decides_as_if_never_interrupted(row: Row, tmp_path: Path) -> None:
     """Checkpoints in the middle of an epoch and of a period, and after a validation, lead to the same run.

@@ -13,6 +13,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_automations.callbacks.deciding import DecidingAutomation
+from lightning_automations.callbacks.declaration import refuse_unfit_class
 from lightning_automations.callbacks.final_report import refuse_report_without_packages
 from lightning_automations.callbacks.namespaces import CALLBACK_BASES
 from lightning_automations.callbacks.recording import Recorder
@@ -48,6 +49,8 @@ class AutomationCallback(DecidingAutomation, *CALLBACK_BASES):  # type: ignore[m
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        refuse_unfit_class(cls)
+        cls.metrics_name = cls.metrics_name or cls.settings_class.names()[1]
 
         def constructor(self: AutomationCallback, **settings: Any) -> None:
             AutomationCallback.__init__(self, **settings)

@@ -69,7 +69,10 @@ def of_the_module(hook: str, trainer: Trainer) -> str:
     """In which method of the module memory ran out, and what helps there."""
     if hook.startswith(("validation", "on_validation")):
         when = " of the sanity check" if trainer.sanity_checking else ""
-        return f"Memory ran out in the module's {hook}{when}, which cannot be split: use a smaller batch_size in the validation loader."
+        return (
+            f"Memory ran out in the module's {hook}{when}, which cannot be split: use a smaller batch_size in the "
+            "validation loader."
+        )
     return f"Memory ran out in the module's {hook}, which is not run again."
 
 

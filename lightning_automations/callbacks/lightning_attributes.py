@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -16,7 +17,7 @@ from lightning_automations.core.stopping_history import History
 
 __all__ = ["reset_attributes", "show_history", "show_stop"]
 
-_REASONS = {
+_REASONS: Mapping[Reason | str, str] = {
     Reason.PLATEAU: "PATIENCE_EXHAUSTED",
     Reason.OVERFITTING: "PATIENCE_EXHAUSTED",
     Reason.CONVERGENCE: "PATIENCE_EXHAUSTED",
@@ -60,7 +61,7 @@ def show_stop(stopper: EarlyStopping, trainer: Trainer, stop: Adjustment) -> Non
     stopper.stopping_reason_message = describe(stop)
 
 
-def _lightning_reason(trainer: Trainer, reason: Reason) -> Any:
+def _lightning_reason(trainer: Trainer, reason: Reason | str) -> Any:
     """The nearest of Lightning's own reasons, from the trainer's package; ours where Lightning has none yet."""
     twin = any(kind.__module__.startswith("pytorch_lightning.") for kind in type(trainer).__mro__)
     package = "pytorch_lightning" if twin else "lightning.pytorch"

@@ -29,7 +29,7 @@ class AutomationSurface:
 
     settings_class: ClassVar[type[AutomationSettings]] = AutomationSettings
     metrics_name: ClassVar[str] = ""
-    """The middle part of the names under which values are logged."""
+    """The middle part of the names under which values are logged; not set: the automation's name in snake_case."""
     across: ClassVar[Mapping[str, Across]] = {}
     """The readings of one decision, and how those of several ranks become one."""
 

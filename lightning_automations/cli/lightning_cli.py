@@ -13,11 +13,12 @@ from typing_extensions import TypedDict
 
 from lightning_automations.callbacks.joining import join
 from lightning_automations.config.document import read_document
-from lightning_automations.config.names import AUTOMATIONS, SECTION
+from lightning_automations.config.names import SECTION, known_automations
 from lightning_automations.core.documentation import constructor_docstring, setting_descriptions
 from lightning_automations.core.errors import ConfigError
 from lightning_automations.core.settings import SECTION_SETTINGS, AutomationSettings
 from lightning_automations.factory import build_callbacks
+from lightning_automations.registration import find_installed_automations
 
 __all__ = ["AutomationsCLI", "AutomationsCLIMixin"]
 
@@ -126,8 +127,10 @@ def _add_section(parser: LightningArgumentParser) -> None:
     for name in SECTION_SETTINGS:
         text = f"Holds for all automations. {texts.get(name, '')}"
         group.add_argument(f"--{SECTION}.{name}", type=hints[name], default=SUPPRESS, help=text)
-    types = {settings: _mapping_type(settings) for settings in AUTOMATIONS.values()}
-    for name, settings in AUTOMATIONS.items():
+    find_installed_automations()
+    known = known_automations()
+    types = {settings: _mapping_type(settings) for settings in known.values()}
+    for name, settings in known.items():
         text = "Its settings; empty: its defaults."
         if name != settings.automation:
             text = f"Another name of {settings.automation}."

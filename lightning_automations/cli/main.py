@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lightning_automations.cli.learning import add_import_option, learn_automations
 from lightning_automations.core.errors import ConfigError
 
 __all__ = ["main"]
@@ -30,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
+        if "modules" in arguments:
+            learn_automations(arguments.modules)
         return int(arguments.run(arguments))
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -73,6 +76,7 @@ def _add_check(commands: Any) -> None:
     check.add_argument("--strict", action="store_true", help="exit with 1 for notes, too")
     check.add_argument("--samples", type=_count, metavar="N", help="samples of an epoch, where the file does not tell")
     check.add_argument("--steps", type=_count, metavar="N", help="optimizer steps of the run; wins over the file's")
+    add_import_option(check)
     check.set_defaults(run=_check)
 
 
@@ -92,6 +96,7 @@ def _add_migrate(commands: Any) -> None:
     place = migrate.add_mutually_exclusive_group()
     place.add_argument("--output", type=Path, metavar="FILE", help="file to write the result to")
     place.add_argument("--in-place", action="store_true", help="write over the file; the old one is kept as FILE.bak")
+    add_import_option(migrate)
     migrate.set_defaults(run=_migrate)
 
 
@@ -145,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
         help="print the JSON Schema of the section, for completion in editors",
         description="Print the JSON Schema (draft 7) of a file with the section training_automations.",
     )
+    add_import_option(schema)
     schema.set_defaults(run=_schema)
     _add_check(commands)
     _add_migrate(commands)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from lightning_automations.config.document import Document, read_document
-from lightning_automations.config.names import AUTOMATIONS, BUILT_UNNAMED, SECTION, SETTINGS_CLASSES
+from lightning_automations.config.names import BUILT_UNNAMED, REGISTERED, SECTION, SETTINGS_CLASSES, known_automations
 from lightning_automations.config.section import Section, not_a_mapping, read_sections
 from lightning_automations.config.yaml_tree import joined
 from lightning_automations.core.checking import checked
@@ -75,15 +75,16 @@ def _automations(
 ) -> tuple[list[Written], list[Problem]]:
     shared, problems = _section_settings(section)
     inherited = {name: shared[name] for name in _INHERITED if name in shared}
+    known = known_automations()
     named: dict[type[AutomationSettings], str] = {}
     automations: list[Written] = []
     for name, value in section.values.items():
         if name in SECTION_SETTINGS:
             continue
         path = joined(section.path, name)
-        automation = AUTOMATIONS.get(name)
+        automation = known.get(name)
         if automation is None:
-            problems.append(_unknown(name, path))
+            problems.append(_unknown(name, path, [*known, *SECTION_SETTINGS]))
             continue
         if automation in named:
             problems.append(_named_twice(automation, path, named[automation], document))
@@ -139,14 +140,14 @@ def _moved(problem: Problem, automation: str, path: str) -> Problem:
     return replace(problem, path=path + problem.path[len(automation) :])
 
 
-def _unknown(name: str, path: str) -> Problem:
-    known = [*AUTOMATIONS, *SECTION_SETTINGS]
-    names = ", ".join([*(automation.automation for automation in SETTINGS_CLASSES), *SECTION_SETTINGS])
+def _unknown(name: str, path: str, known: Sequence[str]) -> Problem:
+    settings = (*SETTINGS_CLASSES, *REGISTERED)
+    names = ", ".join([*(automation.automation for automation in settings), *SECTION_SETTINGS])
     return Problem(
         path=path,
         expected=f"an automation or a setting of {SECTION}",
         got=f"the unknown name {name!r}",
-        hint=nearest(name, known) or f"Known names: {names}.",
+        hint=nearest(name, known) or f"Known names: {names}. One of your own has to be registered first.",
     )
 
 

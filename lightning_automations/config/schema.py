@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from lightning_automations.config.names import AUTOMATIONS, SECTION, SETTINGS_CLASSES
+from lightning_automations.config.names import REGISTERED, SECTION, SETTINGS_CLASSES, known_automations
 from lightning_automations.core.settings import SECTION_SETTINGS, AutomationSettings
 
 __all__ = ["section_schema"]
@@ -35,14 +35,14 @@ def section_schema() -> dict[str, Any]:
     """JSON Schema, draft 7, of a document that holds the section at its root, under ``train`` or under ``fit``.
 
     Names, types and ranges are those that ``build_callbacks`` checks; what holds between two settings (a minimum
-    above a maximum) is beyond a schema.
+    above a maximum) is beyond a schema. Automations of others are in it once they are registered.
 
     Example:
         >>> section_schema()["definitions"]["section"]["properties"]["journal"]["default"]
         'auto'
     """
     adapters: list[tuple[str, Literal["validation"], TypeAdapter[Any]]] = [
-        (settings.automation, "validation", TypeAdapter(settings)) for settings in SETTINGS_CLASSES
+        (settings.automation, "validation", TypeAdapter(settings)) for settings in (*SETTINGS_CLASSES, *REGISTERED)
     ]
     schemas, definitions = TypeAdapter.json_schemas(adapters, schema_generator=_Strict, ref_template=_REFERENCE)
     of_settings = {automation: schema for (automation, _), schema in schemas.items()}
@@ -52,7 +52,10 @@ def section_schema() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             **{name: shared[name] for name in SECTION_SETTINGS},
-            **{name: {"anyOf": [of_settings[kind.automation], {"type": "null"}]} for name, kind in AUTOMATIONS.items()},
+            **{
+                name: {"anyOf": [of_settings[kind.automation], {"type": "null"}]}
+                for name, kind in known_automations().items()
+            },
         },
     }
     place = {"$ref": "#/definitions/section"}

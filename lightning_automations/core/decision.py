@@ -13,7 +13,10 @@ Value = float | int | str | bool | None
 
 
 class Reason(str, Enum):
-    """Why something was changed. The value is what the journal shows."""
+    """Why something was changed. The value is what the journal shows.
+
+    An automation that is not one of ours gives its reasons as a text of its own: ``"weights_too_large"``.
+    """
 
     PLATEAU = "plateau"
     DIVERGENCE = "divergence"
@@ -77,7 +80,7 @@ class Adjustment:
         parameter: What was changed, for example ``threshold``.
         old: The value before.
         new: The value after.
-        reason: Why.
+        reason: Why: one of ours, or a text of few words joined by underscores.
         evidence: The numbers behind the decision.
     """
 
@@ -87,22 +90,21 @@ class Adjustment:
     parameter: str
     old: Value
     new: Value
-    reason: Reason
+    reason: Reason | str
     evidence: Mapping[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The adjustment as JSON-able values."""
-        return {**asdict(self), "reason": self.reason.value}
+        return {**asdict(self), "reason": _plain(self.reason)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Adjustment:
-        """The adjustment that ``as_dict`` wrote.
+        """The adjustment that ``as_dict`` wrote; a reason that is none of ours stays a text.
 
         Raises:
-            ValueError: If the reason is not known.
-            TypeError: If a field is missing or unknown.
+            TypeError: If a field is missing or unknown, or if the reason is no text.
         """
-        return cls(**{**values, "reason": Reason(values["reason"])})
+        return cls(**{**values, "reason": _known(values["reason"])})
 
 
 class Brain(Protocol):
@@ -119,13 +121,16 @@ class Brain(Protocol):
         """Take up the state that ``state_dict`` gave."""
 
 
-def explanation(reason: Reason) -> str:
-    """A reason in words.
+def explanation(reason: Reason | str) -> str:
+    """A reason in words; one that is none of ours says itself what it means.
 
     >>> explanation(Reason.OUT_OF_MEMORY)
     'the batch did not fit into memory'
+    >>> explanation("weights_too_large")
+    'weights too large'
     """
-    return _EXPLANATIONS[reason]
+    known = _known(_plain(reason))
+    return _EXPLANATIONS[known] if isinstance(known, Reason) else known.replace("_", " ")
 
 
 def describe(adjustment: Adjustment) -> str:
@@ -139,6 +144,20 @@ def describe(adjustment: Adjustment) -> str:
     change = f"changed {adjustment.parameter} from {_short(adjustment.old)} to {_short(adjustment.new)}"
     sentence = f"step {adjustment.step}: {adjustment.automation} {change}: {explanation(adjustment.reason)}"
     return f"{sentence} ({numbers})" if numbers else sentence
+
+
+def _plain(reason: Reason | str) -> str:
+    """The text that stands for a reason, also for a member of an Enum of someone else."""
+    return str(reason.value) if isinstance(reason, Enum) else reason
+
+
+def _known(reason: str) -> Reason | str:
+    if not isinstance(reason, str):
+        raise TypeError(f"expected a reason as a text, got {type(reason).__name__}")
+    try:
+        return Reason(reason)
+    except ValueError:
+        return reason
 
 
 def _short(value: Value) -> str:

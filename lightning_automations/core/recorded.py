@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["JOURNAL_NAME", "VALUES_PREFIX", "value_name"]
+import re
+
+__all__ = ["JOURNAL_NAME", "VALUES_PREFIX", "snake_case", "value_name"]
 
 JOURNAL_NAME = "automations.jsonl"
 VALUES_PREFIX = "automation"
+
+_WORD_BEGINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def snake_case(name: str) -> str:
+    """The other form of an automation's name; capitals in a row are one word.
+
+    >>> snake_case("EMADecay")
+    'ema_decay'
+    """
+    return _WORD_BEGINS.sub("_", name).lower()
 
 
 def value_name(automation: str, value: str) -> str:

@@ -14,6 +14,7 @@ from typing_extensions import Self
 
 from lightning_automations.core.checking import checked
 from lightning_automations.core.errors import ConfigError, Problem, nearest
+from lightning_automations.core.recorded import snake_case
 
 __all__ = ["SECTION_SETTINGS", "AutomationSettings", "RunLength"]
 
@@ -91,6 +92,11 @@ class AutomationSettings:
         """Every setting's name and annotated type, in the order of declaration."""
         hints = get_type_hints(cls, include_extras=True)
         return {item.name: hints[item.name] for item in fields(cls)}
+
+    @classmethod
+    def names(cls) -> tuple[str, str]:
+        """The automation's name, as the YAML may write it: in CamelCase and in snake_case."""
+        return cls.automation, snake_case(cls.automation)
 
     @classmethod
     def signature(cls) -> inspect.Signature:

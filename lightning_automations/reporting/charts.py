@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from lightning_automations.core.recorded import VALUES_PREFIX, value_name
+from lightning_automations.core.recorded import VALUES_PREFIX, snake_case, value_name
 from lightning_automations.reporting.chart import Band, Chart, Kind, Level, Line, Mark, marks_of, shown, spans_decades
 from lightning_automations.reporting.record import Change, Outlier, RunRecord, Series
 
@@ -48,7 +48,8 @@ def charts_of(run: RunRecord) -> tuple[list[Chart], list[str]]:
         charts += found
         if not found:
             left_out.append(name)
-    return charts + _loss_weights(run), left_out  # few runs have several terms: without them nothing is missing
+    # few runs have several terms, or automations of someone else: without them nothing is missing
+    return charts + _loss_weights(run) + _of_others(run), left_out
 
 
 def _loss(run: RunRecord) -> list[Chart]:
@@ -191,6 +192,19 @@ def _loss_weights(run: RunRecord) -> list[Chart]:
     lines = [Line(name.removeprefix(start), run.series[name], stepped=True) for name in names]
     changes = [change for change in run.changes if change.automation == LOSSES]
     return _chart(run, "loss_weights", "Weights of the terms of the loss", "weight", lines, changes)
+
+
+def _of_others(run: RunRecord) -> list[Chart]:
+    """Every value that an automation of someone else has logged, with the changes that it made to it."""
+    charts: list[Chart] = []
+    for name in sorted(set(run.settings) - set(METRICS_NAMES)):
+        start = value_name(snake_case(name), "")
+        for logged in sorted(logged for logged in run.series if logged.startswith(start)):
+            value = logged.removeprefix(start)
+            changes = [change for change in run.changes if (change.automation, change.parameter) == (name, value)]
+            key, lines = re.sub(r"\W", "_", logged), [Line(value, run.series[logged], stepped=True)]
+            charts += _chart(run, key, f"{name}: {value}", value, lines, changes, logarithmic=spans_decades(lines))
+    return charts
 
 
 def _own(run: RunRecord) -> list[str]:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lightning_automations.core.decision import Reason, Value, explanation
+from lightning_automations.core.decision import Value, explanation
 
 __all__ = ["Change", "End", "Outlier", "RunRecord", "Series", "Session", "Told"]
 
@@ -88,10 +88,7 @@ class Change:
     @property
     def why(self) -> str:
         """The reason in words."""
-        try:
-            return explanation(Reason(self.reason))
-        except ValueError:
-            return self.reason.replace("_", " ")
+        return explanation(self.reason)
 
 
 @dataclass(frozen=True, kw_only=True)

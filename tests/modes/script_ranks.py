@@ -14,13 +14,13 @@ from lightning_automations import DynamicBatchSizeOptimizer
 from lightning_automations.callbacks.base import AutomationCallback
 from lightning_automations.core.decision import Reason
 from tests.callbacks.helpers import ResumableLoader, make_trainer, regression_data, val_loader, weights
-from tests.registry import EPOCHS, ROWS, TwoTerms
+from tests.registry import EPOCHS, EVERY_ROW, Decayed, TwoTerms
 
 OF_ONE_RANK = (Reason.OUT_OF_MEMORY, Reason.OUT_OF_MEMORY_ELSEWHERE)
 """What one rank alone meets and the others learn of later; all else they decide together."""
 
 
-class Unequal(TwoTerms):
+class Unequal(TwoTerms, Decayed):
     """Rank 0 trains on 64 samples in batches of four, rank 1 on 48 others in batches of three."""
 
     def train_dataloader(self) -> Any:
@@ -55,12 +55,12 @@ def _kind(automation: AutomationCallback) -> type[Unequal]:
 
 def main(folder: Path) -> None:
     """Train on two ranks with each automation, with all of them, with all of them dry, and without any."""
-    alone, together = [row.make() for row in ROWS], [row.make() for row in ROWS]
+    alone, together = [row.make() for row in EVERY_ROW], [row.make() for row in EVERY_ROW]
     result = {
         "runs": [fit(automation, kind=_kind(automation)) for automation in alone],
         "run of all": fit(*together, kind=UnequalHungry),
         "plain": fit(),
-        "dry": fit(*(row.make(dry_run=True) for row in ROWS)),
+        "dry": fit(*(row.make(dry_run=True) for row in EVERY_ROW)),
         "acted": [automation.name for automation in alone if automation.adjustments],
         "adjustments": [
             item.as_dict() for one in (*alone, *together) for item in one.adjustments if item.reason not in OF_ONE_RANK

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.modes.ranks import SCRIPT, WAYS_TO_START_RANKS, environment
-from tests.registry import ROWS
+from tests.registry import EVERY_ROW
 
 
 @pytest.mark.parametrize("way", WAYS_TO_START_RANKS)
@@ -22,4 +22,4 @@ def test_two_ranks_with_unequal_batches_decide_the_same(way: str, tmp_path: Path
     assert one == other
     assert one["dry"] == one["plain"]
     assert one["retired"] == []
-    assert set(one["acted"]) == {str(row) for row in ROWS}
+    assert set(one["acted"]) == {str(row) for row in EVERY_ROW}

@@ -202,3 +202,16 @@ def test_each_chart_is_a_picture(eventful: RunRecord, tmp_path: Path) -> None:
     saved = save_pictures(charts, tmp_path / "new" / "folder")
     assert [path.stem for path in saved] == [chart.key for chart in charts]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in saved)
+
+
+def test_an_automation_of_someone_else_has_its_curves_with_its_changes(tmp_path: Path) -> None:
+    """One chart for each value that it logs; a change is marked on the value that it names, and on no other."""
+    write_journal(tmp_path, start("CoolDown"), change("CoolDown", step=10, reason="too_warm", parameter="factor"))
+    logged = {"automation__cool_down__factor": [1.0, 0.5, 0.5], "automation__cool_down__heat/max": [3.0, 2.0, 1.0]}
+    write_metrics(tmp_path, **logged)
+    charts, _ = charts_of(read_run(tmp_path))
+    assert [(chart.key, chart.title, len(chart.marks)) for chart in charts] == [
+        ("automation_cool_down_factor", "CoolDown: factor", 1),
+        ("automation_cool_down_heat_max", "CoolDown: heat/max", 0),
+    ]
+    assert "too warm" in charts[0].marks[0].text

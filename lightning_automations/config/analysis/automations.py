@@ -1,4 +1,4 @@
-"""The automations of ours that a file asks for: in our section, or by class path in ``trainer.callbacks``."""
+"""The automations that a file asks for: in our section, or by class path in ``trainer.callbacks``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from lightning_automations.config.analysis.fact import Fact, WrittenAutomation
 from lightning_automations.config.analysis.values import Values, text
 from lightning_automations.config.interpolation import Path, dotted
-from lightning_automations.config.names import AUTOMATIONS, BUILT_UNNAMED, SETTINGS_CLASSES
+from lightning_automations.config.names import BUILT_UNNAMED, SETTINGS_CLASSES, known_automations
 from lightning_automations.config.section import Section
 from lightning_automations.config.yaml_tree import joined
 from lightning_automations.core.errors import ConfigError, Problem, nearest
@@ -31,7 +31,8 @@ RATE_FINDERS = ("LearningRateFinder",)
 def automations_of_section(section: Section) -> tuple[WrittenAutomation, ...]:
     """What the section asks for; all automations with their defaults where it names none."""
     turned_on = section.values.get("enabled", True) is not False
-    named = [(AUTOMATIONS[name], name) for name in section.values if name in AUTOMATIONS]
+    known = known_automations()
+    named = [(known[name], name) for name in section.values if name in known]
     if not named:
         return tuple(
             WrittenAutomation(kind=kind, path=section.path, written={}, settings=kind(), enabled=turned_on)
@@ -44,20 +45,19 @@ def automations_of_section(section: Section) -> tuple[WrittenAutomation, ...]:
 
 
 def callbacks_by_class_path(values: Values, trainer: Path) -> tuple[list[WrittenAutomation], list[Problem]]:
-    """Our callbacks in ``trainer.callbacks``, and what is wrong with their arguments."""
+    """The automations in ``trainer.callbacks``, and what is wrong with their arguments."""
+    known = known_automations()
     found, problems = [], []
     for class_path, place in _callbacks(values, trainer):
         package, _, name = class_path.value.rpartition(".")
-        if package.split(".")[0] != _PACKAGE:
-            continue
-        if name not in AUTOMATIONS:
-            problems.append(_unknown(class_path.path, class_path.value, name))
-        else:
+        if name in known and _top(package) == _top(known[name].__module__):
             arguments = values.plain(*place, "init_args")
             path = joined(dotted(place), "init_args")
-            automation, wrong = _automation(AUTOMATIONS[name], arguments, path, turned_on=True)
+            automation, wrong = _automation(known[name], arguments, path, turned_on=True)
             found.append(replace(automation, by_class_path=True))
             problems += wrong
+        elif _top(package) == _PACKAGE:
+            problems.append(_unknown(class_path.path, class_path.value, name))
     return found, problems
 
 
@@ -65,6 +65,11 @@ def callbacks_named(values: Values, trainer: Path, names: tuple[str, ...]) -> tu
     """The callbacks in ``trainer.callbacks`` whose classes have one of these names, by their class path."""
     paths = [class_path for class_path, _ in _callbacks(values, trainer)]
     return tuple(path for path in paths if path.value.rpartition(".")[2] in names)
+
+
+def _top(module: str) -> str:
+    """The package in which a class is at home; it may be named by another module of it than the one that defines it."""
+    return module.partition(".")[0]
 
 
 def _callbacks(values: Values, trainer: Path) -> list[tuple[Fact[str], Path]]:

@@ -20,6 +20,7 @@ __all__ = [
     "finding_at",
     "how_to_add",
     "problems_of",
+    "registered_subject",
     "run_length",
     "spent_early",
 ]
@@ -76,6 +77,12 @@ def automation_subject(
         return Subject(name=name, present=present, findings=(_turned_off(facts, written, why),))
     found = (*_twice(facts, kind), *_does_nothing(facts, written, settings), *traps(facts, written, settings))
     return Subject(name=name, present=present, findings=found)
+
+
+def registered_subject(facts: TrainingFacts, kind: type[AutomationSettings]) -> Subject:
+    """How an automation of someone else stands in a file that names it: what is wrong for any would be wrong for it."""
+    why = f"what {kind.automation} watches is left as it is"
+    return automation_subject(facts, kind, old_style=(), why=why, traps=lambda *_: ())
 
 
 def effective(facts: TrainingFacts, written: WrittenAutomation) -> AutomationSettings | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lightning_automations.config.analysis.facts import FileKind, TrainingFacts
-from lightning_automations.config.diagnosis.automation import finding_at, how_to_add, problems_of
+from lightning_automations.config.diagnosis.automation import finding_at, how_to_add, problems_of, registered_subject
 from lightning_automations.config.diagnosis.batch_size import batch_size_subject
 from lightning_automations.config.diagnosis.clipping import clipping_subject
 from lightning_automations.config.diagnosis.finding import Diagnosis, Finding, Status, Subject
@@ -13,7 +13,7 @@ from lightning_automations.config.diagnosis.learning_rate import learning_rate_s
 from lightning_automations.config.diagnosis.losses import losses_subject
 from lightning_automations.config.diagnosis.numbers import numbers_taken_for_texts
 from lightning_automations.config.diagnosis.stopping import stopping_subject
-from lightning_automations.config.names import SECTION
+from lightning_automations.config.names import REGISTERED, SECTION
 from lightning_automations.core.errors import Problem
 
 __all__ = ["diagnose"]
@@ -33,7 +33,9 @@ def diagnose(facts: TrainingFacts) -> Diagnosis:
         >>> {subject.name: subject.status.value for subject in diagnosis.subjects}["AdaptiveGradientClipping"]
         'partly'
     """
-    subjects = (_section(facts), *(subject(facts) for subject in _AUTOMATIONS), losses_subject(facts))
+    registered = (registered_subject(facts, kind) for kind in REGISTERED if facts.automation(kind) is not None)
+    ours = (*(subject(facts) for subject in _AUTOMATIONS), losses_subject(facts))
+    subjects = (_section(facts), *ours, *registered)
     return Diagnosis(file=facts.document.file, subjects=subjects)
 
 
