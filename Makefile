@@ -51,8 +51,9 @@ bench-full: .venv/.bench ## the scoreboard with all seeds: hours; goes on where 
 overhead: .venv/.dev ## measure only what the automations cost in a training step
 	$(BIN)/python -m benchmarks.overhead $(ARGS)
 
-docs: .venv/.dev ## build the API reference into build/docs
-	$(BIN)/python -W error -m pdoc --docformat google --output-directory build/docs lightning_automations
+docs: .venv/.dev ## build the documentation into build/docs, warnings as errors
+	$(BIN)/python -m pytest --quiet --doctest-modules docs/extensions
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet -d build/doctrees docs build/docs
 
 clean: ## remove .venv, caches and everything that was built
 	rm -rf .venv .venv-oldest build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*
