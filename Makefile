@@ -13,7 +13,7 @@ comma := ,
 covered = table=$$($(BIN)/coverage report --fail-under=$(1) $(2)) || { echo "$$table"; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest lint format bench-quick bench bench-full overhead docs clean
+.PHONY: help demo test oldest lint format bench-quick bench bench-full overhead notebooks docs clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -51,6 +51,9 @@ bench-full: .venv/.bench ## the scoreboard with all seeds: hours; goes on where 
 overhead: .venv/.dev ## measure only what the automations cost in a training step
 	$(BIN)/python -m benchmarks.overhead $(ARGS)
 
+notebooks: .venv/.notebooks ## run the lessons in notebooks/ and what they assert (about 2 minutes)
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=120 --timeout=300 -n $(WORKERS) --maxprocesses 2 --quiet -W ignore notebooks
+
 docs: .venv/.dev ## build the documentation into build/docs, warnings as errors
 	$(BIN)/python -m pytest --quiet --doctest-modules docs/extensions
 	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet -d build/doctrees docs build/docs
@@ -72,6 +75,11 @@ $(BIN)/python:
 .venv/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[demo,report]' --group dev
+	@touch .venv/.demo $@
+
+.venv/.notebooks: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[demo,report]' --group notebooks
 	@touch .venv/.demo $@
 
 # timm's torchvision would have to match the build of torch, and clipping by timm does not need it.
