@@ -157,7 +157,7 @@ def test_a_cell_that_is_run_again_gives_the_class_that_holds() -> None:
 
 def test_a_program_that_is_run_and_imported_is_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """``python train.py`` with a class path ``train.CoolDown`` defines the class in ``__main__`` and in ``train``."""
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", __file__)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)  # a worker of pytest has none
     register_automation(make("CoolDown", place="__main__"))
     register_automation(make("CoolDown"))
     assert len(REGISTERED) == 1

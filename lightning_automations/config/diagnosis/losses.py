@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from lightning_automations.config.analysis.facts import TrainingFacts
-from lightning_automations.config.diagnosis.automation import finding_at
+from lightning_automations.config.analysis.facts import TrainingFacts, WrittenAutomation
+from lightning_automations.config.diagnosis.automation import automation_subject, finding_at, spent_early
 from lightning_automations.config.diagnosis.finding import Finding, Status, Subject
+from lightning_automations.config.yaml_tree import joined
 from lightning_automations.core.loss_scheduling_settings import LossSchedulingSettings
 
 __all__ = ["losses_subject"]
 
 NAME = LossSchedulingSettings.automation
+_WHY = "a weight that is off by a factor of ten makes a term all or nothing"
 
 
 def losses_subject(facts: TrainingFacts) -> Subject:
@@ -22,15 +25,45 @@ def losses_subject(facts: TrainingFacts) -> Subject:
     older = facts.dynamic_loss_scheduling
     if older is not None:
         good = ", which calibrates itself: good" if older.value.get("auto_calibrate") is True else ""
-        present = f"{told}; {older.path} is on{good}"
-    else:
-        present = told
-    return Subject(name=NAME, present=present, findings=tuple(_findings(facts, len(terms))))
+        told += f"; {older.path} is on{good}"
+    if facts.automation(LossSchedulingSettings) is not None:
+        subject = automation_subject(facts, LossSchedulingSettings, old_style=(), why=_WHY, traps=_traps)
+        return replace(subject, present=f"{subject.present}; {told}")
+    found = _nothing_balances(facts) if older is None else (_old_style(facts, older.path),)
+    return Subject(name=NAME, present=told, findings=tuple(found))
 
 
-def _findings(facts: TrainingFacts, terms: int) -> Iterator[Finding]:
-    older, written = facts.dynamic_loss_scheduling, facts.automation(LossSchedulingSettings)
-    if older is not None and written is not None:
+def _old_style(facts: TrainingFacts, path: str) -> Finding:
+    has_section = facts.section is not None
+    return finding_at(
+        facts,
+        path,
+        status=Status.PARTLY if has_section else Status.OLD_STYLE,
+        found="loss scheduling stands outside of the automations, in the older way",
+        why="it is the program's own: nothing here checks it, records it or takes it into account",
+        mend=f"Keep it where it is; or turn it off and name {NAME} in the section, for a module that has loss_weights."
+        if has_section
+        else "Add the section; loss scheduling may stay where it is.",
+        note=has_section,
+    )
+
+
+def _nothing_balances(facts: TrainingFacts) -> Iterator[Finding]:
+    if len(facts.loss_terms) > 1:
+        yield finding_at(
+            facts,
+            facts.loss_terms[0].path,
+            status=Status.MISSING,
+            found=f"nothing balances the weights of {len(facts.loss_terms)} terms",
+            why=_WHY,
+            mend=f"Compare the terms' sizes in a short run, or name {NAME} in the section.",
+            note=True,
+        )
+
+
+def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: LossSchedulingSettings) -> Iterator[Finding]:
+    older = facts.dynamic_loss_scheduling
+    if older is not None:
         yield finding_at(
             facts,
             older.path,
@@ -38,26 +71,33 @@ def _findings(facts: TrainingFacts, terms: int) -> Iterator[Finding]:
             why="two of them choose the weights of the terms, each as if it were alone",
             mend="Turn one of them off.",
         )
-    elif older is not None:
-        has_section = facts.section is not None
-        yield finding_at(
-            facts,
-            older.path,
-            status=Status.PARTLY if has_section else Status.OLD_STYLE,
-            found="loss scheduling stands outside of the automations, in the older way",
-            why="it is the program's own: nothing here checks it, records it or takes it into account",
-            mend=f"Keep it where it is, or name {NAME} in the section in its place."
-            if has_section
-            else "Add the section; loss scheduling may stay where it is.",
-            note=has_section,
-        )
-    elif terms > 1 and written is None:
+    if len(facts.loss_terms) == 1:
         yield finding_at(
             facts,
             facts.loss_terms[0].path,
-            status=Status.MISSING,
-            found=f"nothing balances the weights of {terms} terms",
-            why="a weight that is off by a factor of ten makes a term all or nothing",
-            mend=f"Compare the terms' sizes in a short run, or name {NAME} in the section.",
+            found="the loss has a single term",
+            why="there is nothing to balance",
+            mend=f"Leave {NAME} out, unless the module makes several terms of it.",
             note=True,
         )
+    yield from _too_late(facts, written, settings)
+    yield from spent_early(
+        facts, written, settings, every_steps=settings.adaptation_frequency, setting="adaptation_frequency"
+    )
+
+
+def _too_late(facts: TrainingFacts, written: WrittenAutomation, settings: LossSchedulingSettings) -> Iterator[Finding]:
+    """Counts of steps after which the run is over."""
+    length = facts.length.steps
+    for name in settings.shares_of_steps:
+        count = getattr(settings, name)
+        if length is not None and name in written.written and count >= max(length.value, 2):  # 1 is the least
+            yield finding_at(
+                facts,
+                joined(written.path, name),
+                status=Status.WITHOUT_EFFECT,
+                found=f"{name} is {count} and the run has {length.value} steps",
+                why="the run is over before a weight is adapted",
+                mend="Lower it, or leave it out: what is not written is fitted to the run.",
+                value=max(1, length.value // 20),
+            )

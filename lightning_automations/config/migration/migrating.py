@@ -68,8 +68,8 @@ def _with_section(text: str, facts: TrainingFacts, values: Values, source: str) 
     remarks = {} if useless is None else {EarlyStoppingSettings.automation: f"Turned off: {useless}"}
     lost = fallback_of(numbers).lost
     if lost is not None:
-        remarks[LearningRateSettings.automation] = f"Fallback: {lost}"
-    edits = [added_lines(text, place, ["", *section_lines(block, remarks=remarks)])]
+        remarks[LearningRateSettings.automation] = f"Fallback: {_in_one_line(lost)}"
+    edits = [added_lines(text, place, [*_blank_line(text, place), *section_lines(block, remarks=remarks)])]
     expected = dict(facts.document.data)
     for owner in read_owners(values):
         edits.append(_turned_off(text, root, owner, source))
@@ -86,6 +86,16 @@ def _turned_off(text: str, root: Span, owner: Owner, source: str) -> Edit:
     if added is None:
         raise ConfigError([_elsewhere(owner, source)])
     return added
+
+
+def _blank_line(text: str, place: Span) -> list[str]:
+    """One before the section, unless a block scalar ends there: it may keep the blank lines that follow it."""
+    return [] if text[: place.end].endswith("\n") else [""]
+
+
+def _in_one_line(told: str) -> str:
+    """A name in the file may hold anything, also what would end a comment."""
+    return "".join(character if character.isprintable() else "?" for character in told)
 
 
 def _numbers(facts: TrainingFacts) -> Numbers:

@@ -217,6 +217,20 @@ def test_a_very_short_run_still_has_decisions(steps: int) -> None:
     assert remaining_findings() == []
 
 
+@pytest.mark.parametrize("text", ["a: |+\n  text\n", "train:\n  a: |+\n    text\n\n\n", "train:\n  a: |\n    text\n"])
+def test_a_text_at_the_end_keeps_its_blank_lines(text: str) -> None:
+    """The section follows at once: a blank line would belong to the text."""
+    new = rewritten(text)
+    assert new.startswith(f"{text}  # Training" if "train" in text else f"{text}# Training")
+    assert remaining_findings() == []
+
+
+def test_a_scheduler_of_any_name_ends_no_comment() -> None:
+    """What the file calls it stands in a remark of one line."""
+    new = rewritten('train:\n  scheduler: {type: "a\\nb: 1"}\n')
+    assert "# Fallback: a?b: 1 with these arguments" in new
+
+
 @pytest.mark.parametrize(
     ("text", "line", "got"),
     [
@@ -226,7 +240,6 @@ def test_a_very_short_run_still_has_decisions(steps: int) -> None:
         ("a: 1\nx: &x {every: 3}\nauto_vram_management: *x\n", 3, "one that stands elsewhere, or none"),
         ("a: &a [1]\nb: {c: 1}\ntrain: &t\n  lr: 1\nother: *t\n", None, "one where that changes others"),
         ("train:\n  grad_clip: &g true\nother: *g\n", None, "one where that changes others"),
-        ("a: |+\n  text\n", None, "one where that changes others"),
         ("val:\n  metrics: {'${b}': 1}\n", None, "one where that changes others"),
     ],
 )
