@@ -98,3 +98,14 @@ def test_a_wrong_file_ends_without_a_traceback() -> None:
     assert done.returncode == 2
     assert "c.yml:3: training_automations.early_stopping.patience: expected a whole number at least 1" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    """``schema | head`` ends without a traceback."""
+    command = [sys.executable, "-m", "lightning_automations", "schema"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
