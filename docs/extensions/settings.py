@@ -1,7 +1,7 @@
 """The directive ``settings``: prints the settings of an automation from their one declaration.
 
 ``{settings} AdaptiveGradientClipping`` prints those that the automation declares itself, ``{settings} shared`` those
-that every automation has, and ``{settings} section`` those that may stand on the section ``training_automations``.
+that every automation has.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing_extensions import is_typeddict
 from lightning_automations.config.names import SETTINGS_CLASSES
 from lightning_automations.core.checking import expectation
 from lightning_automations.core.documentation import setting_descriptions
-from lightning_automations.core.settings import SECTION_SETTINGS, AutomationSettings
+from lightning_automations.core.settings import AutomationSettings
 
 __all__ = ["SettingsDirective", "declared", "default_of", "remarks", "setup"]
 
@@ -30,18 +30,17 @@ def declared(name: str) -> tuple[type[AutomationSettings], list[str]]:
     """The settings class that a name stands for, and which of its settings are printed, in their order.
 
     Args:
-        name: An automation as the YAML calls it, ``shared`` or ``section``.
+        name: An automation as the YAML calls it, or ``shared``.
 
     Raises:
         KeyError: If there is no such automation.
 
     Example:
-        >>> declared("section")[1]
-        ['enabled', 'dry_run', 'journal', 'report', 'progress_bar']
+        >>> declared("shared")[1][:3]
+        ['enabled', 'max_adjustments', 'fallback']
     """
-    if name in ("shared", "section"):
-        names = AutomationSettings.types()
-        return AutomationSettings, [one for one in names if name == "shared" or one in SECTION_SETTINGS]
+    if name == "shared":
+        return AutomationSettings, list(AutomationSettings.types())
     settings = _BY_NAME[name]
     own, shared = inspect.get_annotations(settings), AutomationSettings.types()
     # what is its own first, then its own values of what all have
@@ -87,15 +86,14 @@ class SettingsDirective(SphinxDirective):
         try:
             settings, names = declared(name)
         except KeyError:
-            raise self.error(f"expected one of {', '.join(_BY_NAME)}, shared or section, got {name!r}") from None
+            raise self.error(f"expected one of {', '.join(_BY_NAME)}, shared, got {name!r}") from None
         texts = setting_descriptions(settings)
         missing = [one for one in names if one not in texts]
         if missing:
             raise self.error(f"no description of {', '.join(missing)} in the docstring of {settings.__name__}")
         self.env.note_dependency(inspect.getfile(settings))
         entries = nodes.definition_list("", *self._entries(settings, names, texts), classes=["settings"])
-        # where only a part is printed the remarks are not about it
-        return [entries, *(self.parse_text_to_nodes(remarks(settings)) if name != "section" else [])]
+        return [entries, *self.parse_text_to_nodes(remarks(settings))]
 
     def _entries(
         self, settings: type[AutomationSettings], names: list[str], texts: Mapping[str, str]
