@@ -11,6 +11,10 @@ __all__ = ["SMALLEST_OF_RANKS", "BatchSizeState"]
 SMALLEST_OF_RANKS = ("micro_batch", "ceiling", "largest_fit", "seen", "calm")
 """What a rank changes by itself when it runs out of memory. The smallest number of all ranks holds for all of them."""
 
+_SIZES = ("micro_batch", "ceiling")
+"""Those of them that may be None, and else are 1 or more."""
+_MOST = 2**53
+
 
 @dataclass(kw_only=True)
 class BatchSizeState:
@@ -46,7 +50,16 @@ class BatchSizeState:
         return {name: math.nan if value is None else float(value) for name, value in numbers.items()}
 
     def take_up(self, shared: Mapping[str, float]) -> None:
-        """Go on from what the ranks have agreed in: of all else every rank has seen the same."""
+        """Go on from what the ranks have agreed in: of all else every rank has seen the same.
+
+        A number that none of them can have sent changes nothing.
+        """
         for name in SMALLEST_OF_RANKS:
-            setattr(self, name, None if math.isnan(shared[name]) else int(shared[name]))
-        self.baseline = None if math.isnan(shared["baseline"]) else shared["baseline"]
+            value, is_size = shared[name], name in _SIZES
+            if math.isnan(value) and is_size:
+                setattr(self, name, None)
+            elif int(is_size) <= value < _MOST:
+                setattr(self, name, int(value))
+        baseline = shared["baseline"]
+        if math.isnan(baseline) or 0 <= baseline <= 1:
+            self.baseline = None if math.isnan(baseline) else baseline

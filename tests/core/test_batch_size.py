@@ -401,3 +401,14 @@ def test_a_rank_alone_agrees_with_itself(micro_batch: int | None, ceiling: int |
     before = replace(state)
     state.take_up(state.shared())
     assert state == before
+
+
+@pytest.mark.parametrize("nonsense", [math.nan, math.inf, -math.inf, 1e308, -1.0, 0.0])
+def test_a_number_that_no_rank_can_have_sent_changes_no_size(nonsense: float) -> None:
+    """A size stays one that a batch can have; NaN stands for none."""
+    state = BatchSizeState(micro_batch=4, ceiling=8, largest_fit=4, seen=2, calm=3, baseline=0.2)
+    state.take_up(dict.fromkeys(state.shared(), nonsense))
+    assert state.micro_batch in (4, None)
+    assert state.ceiling in (8, None)
+    assert state.largest_fit in (4, 0)
+    assert state.baseline in (0.2, 0.0, None)
