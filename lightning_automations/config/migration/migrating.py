@@ -23,6 +23,8 @@ from lightning_automations.core.settings import AutomationSettings
 
 __all__ = ["migrated"]
 
+_BY_HAND = "Use AutomationsCLI and add the section by hand, or name the callbacks in trainer.callbacks."
+
 
 def migrated(text: str, source: str, *, checks: Mapping[type[AutomationSettings], Check] | None = None) -> str:
     """The text of a configuration with the recommended section in it.
@@ -52,7 +54,9 @@ def migrated(text: str, source: str, *, checks: Mapping[type[AutomationSettings]
         return mended(text, facts, source, checks=checks)
     values = Values(document)
     if any("trainer" in values.keys(*base) for base in ((), ("fit",))):
-        raise ConfigError([refused("a file whose automations stand in a section", "a file of LightningCLI", source)])
+        by_hand = "Its automations stand in trainer.callbacks: change them there." if facts.automations else _BY_HAND
+        expected = "a file whose automations stand in a section"
+        raise ConfigError([refused(expected, "a file of LightningCLI", source, by_hand=by_hand)])
     return _with_section(text, facts, values, source)
 
 

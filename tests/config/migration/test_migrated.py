@@ -251,6 +251,12 @@ def test_a_file_that_cannot_be_changed_safely_is_refused(text: str, line: int | 
     assert (problem.got, problem.line, problem.file) == (got, line, "c.yml")
 
 
+def test_callbacks_in_a_list_are_to_be_changed_there() -> None:
+    """A file of LightningCLI that has them needs no section."""
+    with pytest.raises(ConfigError, match="stand in trainer.callbacks: change them there"):
+        rewritten("trainer:\n  callbacks: [{class_path: lightning_automations.IntelligentEarlyStopping}]\n")
+
+
 def test_a_section_that_an_interpolation_brings_is_no_missing_one() -> None:
     """It is not written a second time."""
     text = "train: ${other}\nother:\n  training_automations:\n"
