@@ -7,9 +7,14 @@ batch more.
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
+import lightning.pytorch as pl
 import pytest
 
 __all__ = [
+    "checkpoint_from",
     "finds_rate_for_same_fit",
     "has_weight_averaging",
     "resumes_after_last_batch",
@@ -30,3 +35,9 @@ has_weight_averaging = pytest.mark.needs_lightning("2.6", "earlier versions have
 finds_rate_for_same_fit = pytest.mark.needs_lightning(
     "2.5.5", "earlier versions train on with the rate of before LearningRateFinder"
 )
+
+
+def checkpoint_from(path: Any, *, weights_only: bool | None = False) -> dict[str, Any]:
+    """The arguments of ``Trainer.fit`` for a checkpoint; Lightning before 2.6 is not told how to read it."""
+    told = "weights_only" in inspect.signature(pl.Trainer.fit).parameters
+    return {"ckpt_path": path, **({"weights_only": weights_only} if told else {})}

@@ -18,7 +18,7 @@ from lightning_automations.callbacks.learning_rate import TENSORS_KEY
 from lightning_automations.core.decision import Reason
 from lightning_automations.core.events import Event, EventKind
 from tests.callbacks.helpers import Regression, SaveAt, make_trainer, run_script, train_loader, val_loader
-from tests.requirements import has_weight_averaging
+from tests.requirements import checkpoint_from, has_weight_averaging
 
 STEPS = 240
 FAULT_AT = 100
@@ -75,7 +75,9 @@ def fit(
         val_check_interval=16,
         check_val_every_n_epoch=None,
     )
-    trainer.fit(module, train_loader(), val_loader(), ckpt_path=checkpoint, weights_only=False if checkpoint else None)
+    trainer.fit(
+        module, train_loader(), val_loader(), **checkpoint_from(checkpoint, weights_only=False if checkpoint else None)
+    )
     return trainer, module, subject
 
 
@@ -188,7 +190,7 @@ def test_an_open_window_goes_on_whatever_the_order_of_the_parameters(snapshots: 
         subject = IntelligentLearningRateScheduler(snapshots=snapshots, find_start=False, max_lr_factor=1000.0)
         module, trainer = Groups(), make_trainer([subject, *extra], max_steps=40, max_epochs=-1)
         only_tensors = False if checkpoint else None
-        trainer.fit(module, train_loader(), val_loader(), ckpt_path=checkpoint, weights_only=only_tensors)
+        trainer.fit(module, train_loader(), val_loader(), **checkpoint_from(checkpoint, weights_only=only_tensors))
         return subject.adjustments, module.state_dict()
 
     save = SaveAt(5, tmp_path)
@@ -215,7 +217,7 @@ def test_a_checkpoint_loads_without_us(tmp_path: Path) -> None:
     fit(Fault("none"), save)
     trainer = make_trainer(max_steps=80, max_epochs=-1)
     with pytest.warns(UserWarning, match="IntelligentLearningRateScheduler"):
-        trainer.fit(Regression(), train_loader(), val_loader(), ckpt_path=save.path, weights_only=False)
+        trainer.fit(Regression(), train_loader(), val_loader(), **checkpoint_from(save.path, weights_only=False))
     assert trainer.global_step == 80
 
 

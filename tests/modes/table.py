@@ -11,9 +11,9 @@ from datetime import timedelta
 from tempfile import mkdtemp
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import (
-    EMAWeightAveraging,
     GradientAccumulationScheduler,
     LearningRateMonitor,
     ModelCheckpoint,
@@ -108,7 +108,12 @@ MODES = (
     Mode("detect_anomaly", _options(detect_anomaly=True)),
     Mode("iterable dataset without a length", data=ways.streamed),
     Mode("CombinedLoader", module=ways.two_losses, data=ways.combined),
-    Mode("EMAWeightAveraging beside", _beside(lambda: EMAWeightAveraging(decay=0.9))),
+    *(
+        # Lightning before 2.6 has none
+        [Mode("EMAWeightAveraging beside", _beside(lambda: pl.callbacks.EMAWeightAveraging(decay=0.9)))]
+        if hasattr(pl.callbacks, "EMAWeightAveraging")
+        else []
+    ),
     Mode("StochasticWeightAveraging beside", _beside(lambda: StochasticWeightAveraging(swa_lrs=0.01))),
     Mode("GradientAccumulationScheduler beside", _beside(lambda: GradientAccumulationScheduler({4: 2}), max_epochs=16)),
     Mode(

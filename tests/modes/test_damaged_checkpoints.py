@@ -13,6 +13,7 @@ import torch
 from lightning_automations.callbacks.base import AutomationCallback
 from tests.callbacks.helpers import Regression, SaveAt, make_trainer, train_loader, val_loader
 from tests.registry import EPOCHS, ROWS, Row
+from tests.requirements import checkpoint_from
 
 every_automation = pytest.mark.parametrize("row", ROWS, ids=str)
 WRONG = (None, "text", -1, 1e400, True, [], {}, [[["deep"]]], {"unknown": 1}, 10**400, "x" * 100_000)
@@ -81,6 +82,8 @@ def test_a_run_resumed_from_what_was_not_refused_goes_on(
         torch.save({**checkpoint, "callbacks": {str(row): {**state, "brain": damaged}}}, tmp_path / "damaged.ckpt")
         module, automation = Regression(), row.make()
         trainer = make_trainer([automation], max_epochs=4)
-        trainer.fit(module, train_loader(), val_loader(), ckpt_path=tmp_path / "damaged.ckpt", weights_only=True)
+        trainer.fit(
+            module, train_loader(), val_loader(), **checkpoint_from(tmp_path / "damaged.ckpt", weights_only=True)
+        )
         assert trainer.current_epoch == 4 or automation.adjustments[-1].parameter == "should_stop"
         assert torch.isfinite(module.layer.weight).all()

@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
+from lightning.pytorch.callbacks import Callback
 
 from lightning_automations import (
     AdaptiveGradientClipping,
@@ -142,7 +143,7 @@ def test_a_rollback_takes_averaged_weights_along(rule: bool, monkeypatch: pytest
     """One NaN that Lightning's average has taken in would stay in it for ever."""
     if not rule:
         monkeypatch.setattr(run_parts, "averaged_models", lambda _: [])
-    average = EMAWeightAveraging(decay=0.9)
+    average = pl.callbacks.EMAWeightAveraging(decay=0.9)
     clipping = AdaptiveGradientClipping(lost_after_steps=None)
     rates = IntelligentLearningRateScheduler(snapshot_interval_steps=5)
     module = Regression()
