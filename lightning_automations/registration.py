@@ -33,6 +33,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lightning_automations.config.names import REGISTERED, SECTION, known_automations
+from lightning_automations.core.checking import checkable
 from lightning_automations.core.settings import SECTION_SETTINGS
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ def register_automation(callback: type[C]) -> type[C]:
         The class as it is.
 
     Raises:
-        TypeError: If the class is no automation, or its settings belong to another.
+        TypeError: If the class is no automation, its settings belong to another, or one of them has a type that
+            cannot be checked: bool, int, float, str, None, Literal, ``Annotated`` with bounds, unions of these,
+            ``tuple[X, ...]`` and mappings can.
         ValueError: If another automation, or a setting of the section, has one of its names.
 
     Example:
@@ -106,6 +109,13 @@ def _refuse_unfit(callback: Any) -> None:
             f"{callback.__name__}: expected settings of its own with automation = {callback.__name__!r}, which is its "
             f"name in the section, the journal and checkpoints; got {settings.__name__} with {settings.automation!r}."
         )
+    for name, hint in settings.types().items():
+        if not checkable(hint):
+            raise TypeError(
+                f"{settings.__name__}.{name}: expected a type that a YAML file can hold (bool, int, float, str, None, "
+                f"Literal, Annotated with Ge, Gt, Le or Lt, unions of these, tuple[X, ...], a mapping), got {hint!r}. "
+                "Declare it as one of these, a name for example, and turn it into what the callback needs there."
+            )
     if callback.make_brain is AutomationCallback.make_brain:
         raise TypeError(f"{callback.__name__}: expected a method make_brain(settings), got a class without.")
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import jsonschema
 import pytest
+import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
 
 from lightning_automations import (
@@ -238,6 +239,21 @@ def test_settings_of_another_automation_are_refused() -> None:
         "MyClipping: expected settings of its own with automation = 'MyClipping', which is its name in the section, "
         "the journal and checkpoints; got GradientClippingSettings with 'AdaptiveGradientClipping'."
     )
+
+
+def test_a_setting_that_no_file_can_hold_is_refused() -> None:
+    """Before a check or the schema has to know what it means."""
+    automation = make("CoolDown")
+
+    @dataclass(frozen=True, kw_only=True)
+    class WiderSettings(AutomationSettings):
+        automation: ClassVar[str] = "CoolDown"
+        precision: torch.dtype = torch.float32
+
+    automation.settings_class = WiderSettings
+    with pytest.raises(TypeError, match=r"WiderSettings\.precision: expected a type that a YAML file can hold .* got"):
+        register_automation(automation)
+    assert not REGISTERED
 
 
 def test_a_class_without_a_brain_is_refused() -> None:

@@ -147,8 +147,13 @@ def _unknown(name: str, path: str, known: Sequence[str]) -> Problem:
         path=path,
         expected=f"an automation or a setting of {SECTION}",
         got=f"the unknown name {name!r}",
-        hint=nearest(name, known) or f"Known names: {names}. One of your own has to be registered first.",
+        hint=nearest(name, known) or f"Known names: {names}. {_ONE_OF_YOUR_OWN}",
     )
+
+
+_ONE_OF_YOUR_OWN = (
+    "One of your own has to be registered first: import its module, or name it to the command with --import MODULE."
+)
 
 
 def _named_twice(automation: type[AutomationSettings], path: str, first: str, document: Document) -> Problem:

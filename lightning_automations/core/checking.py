@@ -17,7 +17,7 @@ from typing_extensions import is_typeddict
 
 from lightning_automations.core.errors import Problem, nearest
 
-__all__ = ["checked", "expectation", "shown"]
+__all__ = ["checkable", "checked", "expectation", "shown"]
 
 _BOUNDS = {Ge: ("at least", "ge"), Gt: ("above", "gt"), Le: ("at most", "le"), Lt: ("below", "lt")}
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
@@ -44,6 +44,30 @@ def checked(value: Any, hint: Any, *, path: str) -> tuple[Any, list[Problem]]:
         if sound:
             return fitted, []
     return value, _problems(value, hint, path)
+
+
+def checkable(hint: Any) -> bool:
+    """Whether values can be checked against a type: it is one of those that settings use.
+
+    >>> checkable(tuple[float, ...] | None), checkable(list[float]), checkable(range)
+    (True, False, False)
+    """
+    if is_typeddict(hint):
+        return all(checkable(item) for item in get_type_hints(hint, include_extras=True).values())
+    return all(_checkable(option) for option in _options(hint))
+
+
+def _checkable(hint: Any) -> bool:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return checkable(arguments[0]) and all(type(mark) in _BOUNDS for mark in arguments[1:])
+    if origin is Literal:
+        return all(type(choice) in _NAMES for choice in arguments)
+    if origin is tuple:
+        return checkable(arguments[0]) and arguments[1:] == (Ellipsis,)
+    if origin is not None:
+        return isinstance(origin, type) and issubclass(origin, Mapping)
+    return hint in (Any, Mapping, dict, *_NAMES)
 
 
 def expectation(hint: Any) -> str:

@@ -126,6 +126,49 @@ def test_a_module_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) 
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("./unf.py", "does: unf."),
+        ("pkg/unf.py", "does: pkg.unf."),
+        (".", "does."),
+        ("", "does."),
+    ],
+)
+def test_a_file_is_no_name_of_a_module(name: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The name that was meant is told where there is one."""
+    Path("unf.py").write_text("")
+    assert main(["check", "c.yml", "--import", name]) == 2
+    message = capsys.readouterr().err.strip()
+    assert message.startswith(f"--import: expected a module that can be imported, got {name!r}. Name it as an import")
+    assert message.endswith(f"statement {hint}")
+    assert main(["check", "c.yml", "--import", "unf.py"]) == 2
+    assert "as an import statement does: unf, and run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("x = 1\n1 / 0\n", "which raised ZeroDivisionError ({place}, line 2): division by zero. Mend it there"),
+        ("import sys\nsys.exit(3)\n", "which raised SystemExit ({place}, line 2): 3. Mend it there"),
+        ("x = = 1\n", "which raised SyntaxError: invalid syntax (failing.py, line 1). Mend it there"),
+        (
+            "from lightning_automations import register_automation\nregister_automation(3)\n",
+            "which raised TypeError ({place}, line 2): register_automation: expected a child of AutomationCallback",
+        ),
+    ],
+)
+def test_a_module_that_fails_is_told(
+    text: str, told: str, module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its line; exit status 2, for 1 means findings."""
+    place = Path("failing.py").resolve()
+    place.write_text(text)
+    monkeypatch.delitem(sys.modules, "failing", raising=False)
+    assert main(["check", "c.yml", "--import", "failing"]) == 2
+    assert told.format(place=place) in capsys.readouterr().err
+
+
 class TwinCLI(AutomationsCLIMixin, PytorchLightningCLI):
     """The section in a program on the other package."""
 

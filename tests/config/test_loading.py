@@ -136,7 +136,8 @@ SETTINGS_OF_CLIPPING = (
             "c.yml:2: training_automations.zzz: expected an automation or a setting of training_automations, got the "
             "unknown name 'zzz'. Known names: IntelligentLearningRateScheduler, DynamicBatchSizeOptimizer, "
             "AdaptiveGradientClipping, IntelligentEarlyStopping, DynamicLossScheduling, enabled, journal, dry_run, "
-            "report, progress_bar. One of your own has to be registered first.",
+            "report, progress_bar. One of your own has to be registered first: import its module, or name it to the "
+            "command with --import MODULE.",
         ),
         (
             "  early_stopping:\n    patiense: 1",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import TypedDict
 
-from lightning_automations.core.checking import checked, expectation, shown
+from lightning_automations.core.checking import checkable, checked, expectation, shown
 
 
 class Fallback(TypedDict, total=False):
@@ -113,6 +113,34 @@ def test_a_wrong_value_says_what_was_expected(value: Any, hint: Any, message: st
     result, problems = checked(value, hint, path="x")
     assert [str(problem) for problem in problems] == [message]
     assert result == value or result == {} or math.isnan(value)
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [bool, int, float, str, type(None), Any, Count | None, Literal["a", 1, None], tuple[Share, ...],
+     Mapping[str, Any], dict, dict[str, int], Mapping, Fallback, Literal["all"] | tuple[str, ...]],
+)  # fmt: skip
+def test_types_of_settings_can_be_checked(hint: Any) -> None:
+    """Whatever is given for one, there is an answer."""
+    assert checkable(hint)
+    for value in (1, "a", [1], {"a": 1}, None, 0.5):
+        checked(value, hint, path="x")
+
+
+class Wider(TypedDict):
+    """A mapping of which one member cannot be checked."""
+
+    size: range
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [range, complex, bytes, list, list[int], set[str], tuple, tuple[int, int], type[int], Wider, Fallback | None,
+     Annotated[float, "any mark"], int | range, Literal[b"a"]],
+)  # fmt: skip
+def test_other_types_cannot_be_checked(hint: Any) -> None:
+    """YAML has no such value, or there is no answer for it."""
+    assert not checkable(hint)
 
 
 def test_every_problem_of_a_mapping_is_found() -> None:
