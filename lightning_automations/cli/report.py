@@ -26,8 +26,11 @@ def run_report(place: Path, *, output: Path | None, pictures: Path | None) -> in
     """
     try:
         written = write_report(place, output=output, pictures=pictures)
-    except (ReportError, OSError) as error:
+    except ReportError as error:
         print(error, file=sys.stderr)
+        return REFUSED
+    except OSError as error:
+        print(f"The report cannot be written: {error.strerror} ({error.filename}).", file=sys.stderr)
         return REFUSED
     for path in written:
         print(path)

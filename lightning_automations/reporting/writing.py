@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_automations.reporting.charts import charts_of
-from lightning_automations.reporting.errors import require_packages
+from lightning_automations.reporting.errors import ReportError, require_packages
 from lightning_automations.reporting.page import page_of
 from lightning_automations.reporting.pictures import save_pictures
 from lightning_automations.reporting.reading import read_run
@@ -28,10 +28,14 @@ def write_report(
         logged: Further folders in which loggers wrote.
 
     Raises:
-        ReportError: If there is no run, or the extra ``report`` is not installed.
+        ReportError: If there is no run, a place is of the wrong kind, or the extra ``report`` is not installed.
         OSError: If a file cannot be written.
     """
     require_packages()
+    if output is not None and output.is_dir():
+        raise ReportError(f"The page: expected a file to write, got the folder {output}. Name {output / REPORT_NAME}.")
+    if pictures is not None and pictures.is_file():
+        raise ReportError(f"The pictures: expected a folder for several, got the file {pictures}.")
     run = read_run(place, logged=logged)
     page = output if output is not None else run.journal.parent / REPORT_NAME
     page.parent.mkdir(parents=True, exist_ok=True)

@@ -43,10 +43,25 @@ def test_a_folder_without_a_journal_is_refused(tmp_path: Path, capsys: pytest.Ca
     assert "no automations.jsonl in it or below it" in captured.err
 
 
-def test_a_place_that_cannot_be_written_is_told(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The error of the system is shown."""
+def test_a_place_of_the_wrong_kind_is_told(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder for the page, a file for the pictures; nothing is written."""
     assert main(["report", str(run_dir), "--output", str(run_dir)]) == 2
-    assert str(run_dir) in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        f"The page: expected a file to write, got the folder {run_dir}. Name {run_dir / 'report.html'}.\n"
+    )
+    journal = run_dir / "automations.jsonl"
+    assert main(["report", str(run_dir), "--png", str(journal)]) == 2
+    assert capsys.readouterr().err == f"The pictures: expected a folder for several, got the file {journal}.\n"
+    assert not (run_dir / "report.html").exists()
+
+
+def test_a_place_that_cannot_be_written_is_told(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the words of the system, with the place."""
+    below_a_file = run_dir / "automations.jsonl" / "page.html"
+    assert main(["report", str(run_dir), "--output", str(below_a_file)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("The report cannot be written: ")
+    assert str(below_a_file.parent) in told
 
 
 def test_a_missing_package_names_the_extra(
