@@ -109,7 +109,7 @@ class AdaptiveWeightDecay(AutomationCallback):
             self.write(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if any(self.given):
+        if any(self.given) and not trainer.sanity_checking:
             self.decision_point(trainer, pl_module)
 
     def read(self, trainer: Trainer, pl_module: LightningModule) -> Mapping[str, float]:
