@@ -127,7 +127,7 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
         self._validated_at: int | None = None
         self._at_epoch_end = False
         self._validation_is_sound = False
-        self._planned_steps = self.session.length.steps
+        self._planned_steps = self._planned_at_start = self.session.length.steps
         rates = next(iter(self.session.rate.scheduled), [])
         self._planned_drop = PlannedDrop(trainer, self.session.length, rates, known=self._last_drop)
         self._last_drop = self._planned_drop.last
@@ -294,7 +294,7 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
         if history.best is not None:
             parts = [f"best {self.metric.name} {history.best:.6g} at step {history.best_step}"]
         if self._stop is not None:
-            parts.insert(0, stop_in_words(self._stop, planned_steps=self._planned_steps))
-        if self.weights_put_back:
+            parts.insert(0, stop_in_words(self._stop, self._planned_steps, at_start=self._planned_at_start))
+        if self.weights_put_back and self.best_weights.step != self._step:
             parts.append(f"weights of step {self.best_weights.step} put back")
         return "; ".join(parts)

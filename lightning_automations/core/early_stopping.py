@@ -160,15 +160,17 @@ def _criteria(settings: EarlyStoppingSettings) -> Iterable[Criterion]:
         yield Convergence(threshold=settings.convergence_threshold)
 
 
-def stop_in_words(stop: Adjustment, *, planned_steps: int | None) -> str:
+def stop_in_words(stop: Adjustment, planned_steps: int | None, *, at_start: int | None) -> str:
     """When and why a run was stopped, and what that saved.
 
     Args:
         stop: What the brain returned.
         planned_steps: Optimizer steps of the whole run; None: not known.
+        at_start: The same when the run began; a batch that grows makes fewer steps of the same samples.
     """
     text = f"stopped at step {stop.step} ({stop.reason})"
     if planned_steps is None:
         return text
     saved = 100 * max(0, planned_steps - stop.step) / planned_steps
-    return f"{text}, {saved:.0f} % of {planned_steps} planned steps saved"
+    changed = "" if at_start == planned_steps else f" ({at_start} before the batch grew)"
+    return f"{text}, {saved:.0f} % of {planned_steps} planned steps{changed} saved"

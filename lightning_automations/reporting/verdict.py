@@ -13,6 +13,8 @@ from lightning_automations.reporting.record import Change, RunRecord
 __all__ = ["Verdict", "verdict_of"]
 
 _STEPS_NAMED = 8
+_RULES = {"auto": "by the square root", "sqrt": "by the square root", "linear": "in proportion"}
+"""How ``lr_scaling`` carries a larger batch over to the learning rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +40,14 @@ def verdict_of(run: RunRecord) -> Verdict:
     """Judge a run by its journal alone: what would have happened without a change, nobody knows."""
     taken_back = _trials_taken_back(run)
     rescues = [change for change in run.changes if _is_rescue(change) and change not in taken_back]
-    rescued = [*_grouped(rescues), *_skipped(run)]
+    rescued = [*_grouped(run, rescues), *_skipped(run)]
     saved = [_stop(run, change) for change in run.changes if kind_of(change) is Kind.STOP]
     others = [change for change in run.changes if change not in rescues and kind_of(change) is not Kind.STOP]
     return Verdict(
         headline=_headline(run, len(rescued), len(saved)),
         rescued=tuple(rescued),
         saved=tuple(saved),
-        adjusted=tuple(_grouped(change for change in others if change not in taken_back)),
+        adjusted=tuple(_grouped(run, (change for change in others if change not in taken_back))),
         left_alone=(*_trials(taken_back), *_idle(run), *_retired(run)),
     )
 
@@ -66,15 +68,24 @@ def _headline(run: RunRecord, rescues: int, stops: int) -> str:
     return ("Dry run, nothing was changed: " if run.dry_run else "") + ", ".join(parts) + "."
 
 
-def _grouped(changes: Iterable[Change]) -> list[str]:
+def _grouped(run: RunRecord, changes: Iterable[Change]) -> list[str]:
     """One sentence for each automation, parameter and reason."""
     groups: dict[tuple[str, str, str, bool], list[Change]] = {}
     for change in changes:
         groups.setdefault((change.automation, change.parameter, change.why, change.applied), []).append(change)
     return [
-        f"{automation} {'changed' if applied else 'would have changed'} {parameter} {_at_steps(group)}: {why}."
+        f"{automation} {'changed' if applied else 'would have changed'} {parameter} {_at_steps(group)}: {why}"
+        f"{_with_it(run, automation, parameter)}."
         for (automation, parameter, why, applied), group in groups.items()
     ]
+
+
+def _with_it(run: RunRecord, automation: str, parameter: str) -> str:
+    """What else a change moves: a batch that grew takes the learning rate along, which is no adjustment of its own."""
+    rule = run.settings.get(automation, {}).get("lr_scaling")
+    if parameter != "batch_size" or rule not in _RULES:
+        return ""
+    return f", and the learning rate went with it {_RULES[rule]}"
 
 
 def _at_steps(changes: list[Change]) -> str:

@@ -60,6 +60,16 @@ def test_the_best_weights_are_back_whoever_ended_the_run(
     assert "weights of step 32 put back" in caplog.text
 
 
+def test_the_last_weights_are_not_said_to_come_back(caplog: pytest.LogCaptureFixture) -> None:
+    """A run that is best where it ends keeps its weights."""
+    caplog.set_level(logging.INFO)
+    module = Recorded([1.0, 0.9, 0.8, 0.7])
+    fit(module, stopper(restore_best=True, patience=5000), max_epochs=4)
+    assert equal(weights(module), module.validated[-1])
+    assert "at step 64" in caplog.text
+    assert "put back" not in caplog.text
+
+
 def test_off_by_default_and_never_in_a_dry_run() -> None:
     """The weights at the end are those of the last step."""
     for automation in (stopper(patience=5000), stopper(patience=5000, restore_best=True, dry_run=True)):

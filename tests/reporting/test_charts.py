@@ -145,6 +145,22 @@ def test_a_run_without_events_changed_nothing(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("auto", ", and the learning rate went with it by the square root"),
+        ("linear", ", and the learning rate went with it in proportion"),
+        ("none", ""),
+    ],
+)
+def test_a_batch_that_grew_accounts_for_the_rate(rule: str, told: str, tmp_path: Path) -> None:
+    """Else the curve of the rate has a step that nobody made."""
+    grown = change(BATCH, step=5, reason="memory_below_target", parameter="batch_size", old=4, new=8)
+    write_journal(tmp_path, start(BATCH, lr_scaling=rule), grown)
+    [told_of_it] = verdict_of(read_run(tmp_path)).adjusted
+    assert told_of_it == f"{BATCH} changed batch_size at step 5: memory use is below the target band{told}."
+
+
 def test_many_changes_are_told_in_a_range(tmp_path: Path) -> None:
     """No sentence of a hundred numbers."""
     write_journal(tmp_path, start(), *(change(step=step, reason="plateau") for step in range(1, 21)))
