@@ -56,8 +56,8 @@ def callbacks_by_class_path(values: Values, trainer: Path) -> tuple[list[Written
             automation, wrong = _automation(known[name], arguments, path, turned_on=True)
             found.append(replace(automation, by_class_path=True))
             problems += wrong
-        elif _top(package) == _PACKAGE:
-            problems.append(_unknown(class_path.path, class_path.value, name))
+        elif _top(package) == _PACKAGE or (name in known and nearest(_top(package), [_PACKAGE])):
+            problems.append(_unknown(class_path.path, class_path.value))
     return found, problems
 
 
@@ -79,14 +79,14 @@ def _callbacks(values: Values, trainer: Path) -> list[tuple[Fact[str], Path]]:
     return [(fact, place) for fact, place in facts if fact is not None]
 
 
-def _unknown(path: str, class_path: str, name: str) -> Problem:
-    """A class of our package that it does not have."""
+def _unknown(path: str, class_path: str) -> Problem:
+    """A class of our package that it does not have, or one of ours in a package with nearly its name."""
     ours = [kind.automation for kind in SETTINGS_CLASSES]
     return Problem(
         path=path,
         expected=f"{_PACKAGE} with one of {', '.join(ours)}",
         got=repr(class_path),
-        hint=nearest(name, ours) or "",
+        hint=nearest(class_path, [f"{_PACKAGE}.{name}" for name in ours]),
     )
 
 

@@ -427,11 +427,14 @@ def test_what_is_not_known_or_turned_off_is_no_fault(text: str, tmp_path: Path) 
     assert all("was expected" not in one.why for one in findings(diagnosed(text, tmp_path), "training_automations"))
 
 
-def test_a_misspelt_callback_of_ours_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "class_path", ["lightning_automations.AdaptiveGradientCliping", "lightning_automation.AdaptiveGradientClipping"]
+)
+def test_a_misspelt_callback_of_ours_is_found(class_path: str, tmp_path: Path) -> None:
     """LightningCLI would fail on it; here it is named before, with the nearest one."""
-    text = "trainer:\n  max_steps: 9\n  callbacks:\n  - class_path: lightning_automations.AdaptiveGradientCliping\n"
-    (found,) = [one for one in findings(diagnosed(text, tmp_path), "training_automations") if "Cliping" in one.found]
-    assert "Did you mean 'AdaptiveGradientClipping'?" in found.mend
+    text = f"trainer:\n  max_steps: 9\n  callbacks:\n  - class_path: {class_path}\n"
+    (found,) = [one for one in findings(diagnosed(text, tmp_path), "training_automations") if class_path in one.found]
+    assert "Did you mean 'lightning_automations.AdaptiveGradientClipping'?" in found.mend
     assert found.line == 4
     assert not found.note
 
