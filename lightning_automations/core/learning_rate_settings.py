@@ -49,7 +49,8 @@ class LearningRateSettings(AutomationSettings):
         max_lr_factor: The highest factor on the scheduled rate; 1 to 1e6.
         find_start: Try the given rate in the first steps of a fresh fit. Where the loss rises or does not move, the
             weights of the start come back and a lower rate is tried; if none does clearly better, the given one holds.
-        raise_rate: Raise the factor while the gradient surely points on along the way gone, up to ``max_lr_factor``.
+        raise_rate: Raise the factor while the gradient surely points on along the way gone, or, where the loss is too
+            noisy to tell, while the metric improves at the same speed; up to ``max_lr_factor``.
         snapshots: Where copies of weights and optimizer state are kept to which a diverged run goes back: ``host``,
             ``device``, or ``none``, and no run goes back. Two of them, each as large as weights, buffers and the
             optimizer's state together.
