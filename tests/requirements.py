@@ -19,6 +19,7 @@ __all__ = [
     "has_weight_averaging",
     "resumes_after_last_batch",
     "starts_epoch_without_hook",
+    "validates_after_a_time",
     "validates_resumed_epoch",
 ]
 
@@ -35,6 +36,7 @@ has_weight_averaging = pytest.mark.needs_lightning("2.6", "earlier versions have
 finds_rate_for_same_fit = pytest.mark.needs_lightning(
     "2.5.5", "earlier versions train on with the rate of before LearningRateFinder"
 )
+validates_after_a_time = pytest.mark.needs_lightning("2.6", "earlier versions take no time as val_check_interval")
 
 
 def checkpoint_from(path: Any, *, weights_only: bool | None = False) -> dict[str, Any]:

@@ -247,6 +247,7 @@ def test_both_namespaces_accept_it(row: Row) -> None:
     assert isinstance(automation, pytorch_lightning.Callback)
 
 
+@validates_resumed_epoch
 def test_all_together_resume_as_if_never_interrupted(tmp_path: Path) -> None:
     """All automations in one run, on a module that runs out of memory, stopped in mid-epoch and resumed."""
 

@@ -77,5 +77,5 @@ def _date(seconds: float | None) -> str:
 @cache
 def _plotly() -> str:
     """Plotly's code, 4.8 MB of text in 2.0 MB."""
-    code = files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
+    code = files("plotly").joinpath("package_data").joinpath("plotly.min.js").read_bytes()
     return base64.b64encode(gzip.compress(code, mtime=0)).decode("ascii")

@@ -24,6 +24,7 @@ from lightning.pytorch.plugins import MixedPrecision
 
 from tests.callbacks.helpers import Regression
 from tests.modes import ways
+from tests.requirements import has_weight_averaging, validates_after_a_time
 
 __all__ = ["MODES", "Mode"]
 
@@ -41,6 +42,7 @@ class Mode:
         data: Makes the loaders of training and validation.
         monitor_metric: What automations that watch a metric are told to watch.
         stays_out: A part of what an automation says that does not work here, by its name.
+        needs: Marks of ``tests/requirements.py``, where an older Lightning cannot train in this way.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Mode:
     data: Callable[[], tuple[Any, Any]] = ways.usual
     monitor_metric: str = "val/loss"
     stays_out: Mapping[str, str] = field(default_factory=dict)
+    needs: Any = ()
 
     def __str__(self) -> str:
         return self.name
@@ -95,7 +98,11 @@ MODES = (
     ),
     Mode("val_check_interval=0.5", _options(val_check_interval=0.5)),
     Mode("val_check_interval=4", _options(val_check_interval=4)),
-    Mode("val_check_interval=timedelta", _options(val_check_interval=timedelta(milliseconds=20))),
+    Mode(
+        "val_check_interval=timedelta",
+        _options(val_check_interval=timedelta(milliseconds=20)),
+        needs=validates_after_a_time,
+    ),
     Mode("check_val_every_n_epoch=2", _options(check_val_every_n_epoch=2)),
     Mode(
         "no validation", module=ways.without_validation_step, data=ways.without_validation, monitor_metric="train/loss"
@@ -108,11 +115,10 @@ MODES = (
     Mode("detect_anomaly", _options(detect_anomaly=True)),
     Mode("iterable dataset without a length", data=ways.streamed),
     Mode("CombinedLoader", module=ways.two_losses, data=ways.combined),
-    *(
-        # Lightning before 2.6 has none
-        [Mode("EMAWeightAveraging beside", _beside(lambda: pl.callbacks.EMAWeightAveraging(decay=0.9)))]
-        if hasattr(pl.callbacks, "EMAWeightAveraging")
-        else []
+    Mode(
+        "EMAWeightAveraging beside",
+        _beside(lambda: pl.callbacks.EMAWeightAveraging(decay=0.9)),
+        needs=has_weight_averaging,
     ),
     Mode("StochasticWeightAveraging beside", _beside(lambda: StochasticWeightAveraging(swa_lrs=0.01))),
     Mode("GradientAccumulationScheduler beside", _beside(lambda: GradientAccumulationScheduler({4: 2}), max_epochs=16)),

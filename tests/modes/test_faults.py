@@ -18,6 +18,7 @@ from lightning_automations.callbacks.rate import RateWriter
 from tests.callbacks.helpers import Regression, journal_entries, make_trainer, train_loader, val_loader, weights
 from tests.modes.ranks import environment
 from tests.registry import EPOCHS, ROWS, STEPS_PER_EPOCH, Row, TwoTerms
+from tests.requirements import validates_resumed_epoch
 
 every_automation = pytest.mark.parametrize("row", ROWS, ids=str)
 METHODS = (
@@ -138,6 +139,7 @@ def test_asked_to_end_it_saves_what_plain_lightning_saves(with_automations: bool
     assert torch.load(saves.best_model_path, weights_only=True)["global_step"] == 40
 
 
+@validates_resumed_epoch
 def test_killed_and_resumed_it_decides_as_if_it_had_never_died(tmp_path: Path) -> None:
     """Kill -9 in the middle of an epoch: the journal's lines are whole, and the next process goes on."""
     script = [sys.executable, str(Path(__file__).with_name("script_killed.py"))]

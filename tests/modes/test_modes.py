@@ -16,7 +16,7 @@ from tests.registry import EPOCHS, ROWS, Row
 
 # Lightning's own, where a training step returns None
 pytestmark = pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
-every_mode = pytest.mark.parametrize("mode", MODES, ids=str)
+every_mode = pytest.mark.parametrize("mode", [pytest.param(mode, marks=mode.needs) for mode in MODES], ids=str)
 
 
 def fit(mode: Mode, module: Any, *automations: AutomationCallback, **options: Any) -> Any:

@@ -185,7 +185,7 @@ def validation_loader(pairs: Sequence[ImagePair]) -> DataLoader[tuple[Tensor, Te
 
 def _read(file: str) -> Tensor:
     """A file of scikit-image's wheel as floats in [0, 1], three channels, cut to even sides."""
-    with files("skimage").joinpath("data", file).open("rb") as stream:
+    with files("skimage").joinpath("data").joinpath(file).open("rb") as stream:
         pixels = np.array(Image.open(stream).convert("RGB"))
     image = torch.from_numpy(pixels).permute(2, 0, 1).float().div(255)
     height, width = (side // SCALE * SCALE for side in image.shape[1:])
