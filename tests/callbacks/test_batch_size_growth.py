@@ -145,29 +145,49 @@ LOADERS = [
     for shuffle in (False, True)
     for workers in ({}, {"num_workers": 2}, {"num_workers": 2, "persistent_workers": True})
 ]
+FEW_LOADERS = LOADERS[::5]  # each option once at least, and 0 workers, 2, and 2 that persist
 
 
-@pytest.mark.parametrize("change", ["grows at an epoch's start", "shrinks within an epoch"])
+# The rows of the matrix: the automation's settings, the trainer's, the sizes of all batches, the number of batches in
+# each epoch, the optimizer's steps, and the adjustments.
+REPLACES = "takes the place of accumulation"
+SHRINKS = "shrinks within an epoch"
+CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], list[int], list[int], int, list[tuple[Any, ...]]]] = {
+    "grows at an epoch's start": ({}, {}, [8] * 6 + [16] * 6, [6, 3, 3], 12, [("batch_size", 8, 16, 6, 1)]),
+    SHRINKS: (
+        {"effective_batch": "keep", "adjustment_frequency": 100},
+        {},
+        [8] * 3 + [2] * 4 * 15,
+        [6, 6, 6],
+        18,
+        [("micro_batch_size", 8, 4, 3, 0), ("micro_batch_size", 4, 2, 3, 0)],
+    ),
+    REPLACES: (
+        {"effective_batch": "keep"},
+        {"accumulate_grad_batches": 2},
+        [8] * 6 + [16] * 6,
+        [6, 3, 3],
+        9,
+        [("accumulate_grad_batches", 2, 1, 3, 1)],
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("options", LOADERS, ids=lambda options: "-".join(map(str, options.values())))
 def test_every_sample_is_seen_once_per_epoch(options: dict[str, Any], change: str) -> None:
     """Whatever the loader: no change loses a sample or repeats one; validation, epoch ends and schedules stay."""
-    shrinks = change.startswith("shrinks")
-    module, steps = RunsOut(fails=shrinks), Steps()
-    settings = {"effective_batch": "keep", "adjustment_frequency": 100} if shrinks else {}
+    settings, arguments, sizes, totals, optimizer_steps, expected = CHANGES[change]
+    module, steps = RunsOut(fails=change == SHRINKS), Steps()
     automation = growing(module, **settings)
-    make_trainer([automation, steps], max_epochs=3, num_sanity_val_steps=0).fit(module, loader(**options), VALIDATION)
+    trainer = make_trainer([automation, steps], max_epochs=3, num_sanity_val_steps=0, **arguments)
+    trainer.fit(module, loader(**options), VALIDATION)
     assert [sorted(epoch) for epoch in module.epochs] == [list(range(SAMPLES))] * 3
     assert module.validations == [(0, SAMPLES), (1, SAMPLES), (2, SAMPLES)]
     assert module.ended == steps.of_schedule == 3
+    assert (module.sizes, module.totals, steps.of_optimizer) == (sizes, totals, optimizer_steps)
     changes = [(item.parameter, item.old, item.new, item.step, item.epoch) for item in automation.adjustments]
-    if shrinks:
-        assert module.sizes == [8] * 3 + [2] * 4 * 15
-        assert (module.totals, steps.of_optimizer) == ([6, 6, 6], 18)
-        assert changes == [("micro_batch_size", 8, 4, 3, 0), ("micro_batch_size", 4, 2, 3, 0)]
-    else:
-        assert module.sizes == [8] * 6 + [16] * 6
-        assert (module.totals, steps.of_optimizer) == ([6, 3, 3], 12)
-        assert changes == [("batch_size", 8, 16, 6, 1)]
+    assert changes == expected
 
 
 def test_a_last_batch_that_is_smaller_is_still_seen() -> None:

@@ -161,7 +161,7 @@ def test_an_epoch_is_counted_again(package: Any) -> None:
             trainer = self.trainer
             if trainer.current_epoch == 1:
                 training_loaders(trainer)[0].batch_sampler.batch_size = 32
-                renumber_epoch(trainer, scale=0.5)
+                renumber_epoch(trainer, batches=2, validate_every=1)
                 assert trainer.num_training_batches == 2
                 assert trainer.val_check_batch == 1
                 assert trainer.estimated_stepping_batches == 4
