@@ -11,8 +11,9 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_automations.callbacks.failure_place import name_the_place
+from lightning_automations.callbacks.growing_batches import checked_stretches
+from lightning_automations.callbacks.growth_within_epoch import GrowsWithinEpoch
 from lightning_automations.callbacks.loader_batch import given_batch_size
-from lightning_automations.callbacks.loader_changes import ChangesLoader
 from lightning_automations.callbacks.memory_period import MemoryPeriod
 from lightning_automations.callbacks.ranks import Across
 from lightning_automations.callbacks.shared_sizes import ACROSS
@@ -24,7 +25,7 @@ from lightning_automations.probes.splitting import BatchReader
 __all__ = ["DynamicBatchSizeOptimizer"]
 
 
-class DynamicBatchSizeOptimizer(ChangesLoader):
+class DynamicBatchSizeOptimizer(GrowsWithinEpoch):
     """Survives out-of-memory errors of the training step, and lets the batch fill the memory.
 
     An out-of-memory error in the forward or backward pass of a training step does not end the run: what the step has
@@ -36,8 +37,10 @@ class DynamicBatchSizeOptimizer(ChangesLoader):
 
     Every ``adjustment_frequency`` steps the peak of memory is compared with ``target_vram_usage``. Above it, batches
     are run in smaller pieces; below the band, in larger ones. Where ``effective_batch: grow`` is written, the loader's
-    own batch then grows at the start of an epoch, at most to its double, up to ``max_batch_size``: fewer steps of more
-    samples are another training, and not always a better one.
+    own batch then grows, at most to its double at once, up to ``max_batch_size``: fewer steps of more samples are
+    another training, and not always a better one. It grows at the start of an epoch, and in the middle of one whose
+    rest has ten decisions or more, with every sample of the epoch once. Batches that the loader's workers have drawn
+    by then come first, with the rate of before.
 
     Where ``effective_batch: keep`` is written and the trainer accumulates gradients, the loader's batch is multiplied
     and ``accumulate_grad_batches`` divided by the same number at the start of an epoch: each optimizer step has the
@@ -120,7 +123,8 @@ class DynamicBatchSizeOptimizer(ChangesLoader):
 
     def end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._undo()
-        self._put_loader_back()
+        if self.awake:  # else it has failed in the middle of a run, which goes on with the counts of its loader
+            self._put_loader_back()
         self._bind_nothing()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -140,6 +144,7 @@ class DynamicBatchSizeOptimizer(ChangesLoader):
     # Deciding --------------------------------------------------------------------------------------------------------
 
     def after_batch(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any) -> None:
+        super().after_batch(trainer, pl_module, outputs, batch)
         if self.settings.dry_run and self._reader is not None:
             layout = self._reader.layout(batch, last=trainer.is_last_batch)
             if layout is not None:
@@ -161,6 +166,8 @@ class DynamicBatchSizeOptimizer(ChangesLoader):
         adjustment = self.brain.observe(step=step, epoch=epoch, samples=samples, batch=batch, share=share)
         if adjustment is not None:
             self.adjust(trainer, adjustment, lambda: self._period.forget_peak(self._device))
+        else:
+            self._grow_within(trainer, readings)
 
     def apply_fallback(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.brain.retire()
@@ -188,7 +195,7 @@ class DynamicBatchSizeOptimizer(ChangesLoader):
     # What is logged and saved ----------------------------------------------------------------------------------------
 
     def values(self) -> Mapping[str, float]:
-        batch = self._batch if self._loader is None else self._loader.current
+        batch = self._batch if self._loader is None else self._loader.in_use
         return {
             "micro_batch_size": math.nan if batch is None else float(self.brain.piece_size(batch)),
             "batch_size": math.nan if batch is None else float(batch),
@@ -197,10 +204,16 @@ class DynamicBatchSizeOptimizer(ChangesLoader):
 
     def extra_state(self) -> dict[str, Any]:
         share = None if math.isnan(self._memory_share) else self._memory_share
-        return {"period": self._period.state_dict(), "batch": self._batch, "memory_share": share}
+        return {
+            "period": self._period.state_dict(),
+            "batch": self._batch,
+            "memory_share": share,
+            "stretches": [list(item) for item in self._stretches],
+        }
 
     def load_extra_state(self, state: Mapping[str, Any]) -> None:
         self._period = MemoryPeriod()
+        self._stretches = checked_stretches(state["stretches"]) if state else []
         self._bind_nothing()
         self._batch = None
         self._memory_share = math.nan
@@ -216,7 +229,7 @@ class DynamicBatchSizeOptimizer(ChangesLoader):
         self._reader = None
         self._loader = None
         self._accumulation = None
-        self._exchanges = False
+        self._exchanges = self._within = False
         self._period.probe = None
         self._undo = _nothing
 

@@ -33,6 +33,8 @@ class ChangesLoader(SplitsValidation):
     _device: torch.device
     _reader: BatchReader | None
     _loader: LoaderBatch | None
+    _followed: int
+    """The loader's batch that the learning rate follows."""
     _accumulation: Accumulation | None
     _exchanges: bool
     """Whether that is wanted: the same on every rank, also on one whose loader cannot be changed."""
@@ -54,11 +56,11 @@ class ChangesLoader(SplitsValidation):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._reader is None or resumes_begun_epoch(trainer):
             return
-        before = self._loader.current if self._loader is not None else 0
+        before = trainer.num_training_batches
         if not self.settings.dry_run:
-            self._guarded(trainer, self._take_up_size, trainer)
+            self._guarded(trainer, self._begin_epoch, trainer)
         self._decide_on_loader(trainer, pl_module)
-        if self._loader is not None and self._loader.current != before:
+        if self._loader is not None and trainer.num_training_batches != before:
             self._loader.tell_progress_bar(pl_module)
 
     def _read_loader(self, trainer: Trainer, module: LightningModule) -> None:
@@ -71,6 +73,7 @@ class ChangesLoader(SplitsValidation):
         why, tell = growth_obstacle(trainer), partial(self.note, trainer)
         if why is None:
             self._loader = LoaderBatch(trainer, states=self._loader_states)
+            self._followed = self._loader.current
             if "effective_batch" not in self._written and self._loader.current < self.settings.max_batch_size:
                 tell(f"{LEFT_ALONE}: it grows only where effective_batch: grow is written")
         elif self.settings.effective_batch == "grow":
@@ -91,6 +94,10 @@ class ChangesLoader(SplitsValidation):
                 )
         if why is not None:
             self.note(trainer, f"{ACCUMULATION_LEFT_ALONE}: {why}")
+
+    def _begin_epoch(self, trainer: Trainer) -> None:
+        """An epoch begins that no run before has begun."""
+        self._take_up_size(trainer)
 
     def _put_loader_back(self) -> None:
         if self._accumulation is not None:
@@ -117,18 +124,16 @@ class ChangesLoader(SplitsValidation):
         loader = self._loader
         if loader is None or not grow_together(loader, readings, tell=partial(self.note, trainer)):
             return
-        before = loader.current
         adjustment = self.brain.grow(
-            step=trainer.global_step, epoch=trainer.current_epoch, batch=before, most=loader.most
+            step=trainer.global_step, epoch=trainer.current_epoch, batch=loader.current, most=loader.most
         )
         if adjustment is None:
             return
 
         def apply() -> None:
-            self._grow_to(trainer, loader, int(str(adjustment.new)))
+            loader.resize(int(str(adjustment.new)))
             self._period.forget_peak(self._device)
-            event = Event(kind=EventKind.BATCH_CHANGED, step=trainer.global_step, ratio=loader.current / before)
-            self.session.announce(trainer, event, source=self)
+            self._use_grown_size(trainer, loader)
 
         self.adjust(trainer, adjustment, apply)
 
@@ -163,10 +168,13 @@ class ChangesLoader(SplitsValidation):
         state, loader = self.brain.state, self._loader
         if state.samples_per_step is not None:
             self._take_up_exchange()
-        elif loader is not None and state.loader_batch is not None:
-            grown = min(state.loader_batch, self.settings.max_batch_size)
-            if grown > loader.current:
-                self._grow_to(trainer, loader, grown)
+        elif loader is not None and self._reached() > loader.current:
+            loader.resize(self._reached())
+            self._use_size(loader)
+
+    def _reached(self) -> int:
+        """The size that the loader's batch has grown to, within the settings; 0: it has not."""
+        return min(self.brain.state.loader_batch or 0, self.settings.max_batch_size)
 
     def _take_up_exchange(self) -> None:
         state, accumulation = self.brain.state, self._accumulation
@@ -183,11 +191,19 @@ class ChangesLoader(SplitsValidation):
         self._expect_batches()
         self._period.forget_peak(self._device)
 
-    def _grow_to(self, trainer: Trainer, loader: LoaderBatch, samples: int) -> None:
-        loader.resize(samples)
+    def _use_size(self, loader: LoaderBatch) -> None:
+        """The next batch of the loader has another size."""
+        self._followed = loader.in_use
         self._expect_batches()
         self.session.rate.set_factor("batch_size", rate_factor(loader.ratio, self.settings.lr_scaling))
 
+    def _use_grown_size(self, trainer: Trainer, loader: LoaderBatch) -> None:
+        """The same in the middle of a run: the other automations are told."""
+        before = self._followed
+        self._use_size(loader)
+        event = Event(kind=EventKind.BATCH_CHANGED, step=trainer.global_step, ratio=self._followed / before)
+        self.session.announce(trainer, event, source=self)
+
     def _expect_batches(self) -> None:
         if self._reader is not None and self._loader is not None:
-            self._reader.expect(self._loader.current)
+            self._reader.expect(self._loader.in_use)

@@ -10,7 +10,7 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from lightning_automations.lightning_internals import training_loaders
 
-__all__ = ["accumulates", "exchange_obstacle", "growth_obstacle"]
+__all__ = ["accumulates", "exchange_obstacle", "growth_obstacle", "obstacle_within_epoch"]
 
 HORIZONS = ("total_steps", "T_max", "total_iters")
 """Attributes in which torch's schedulers keep their length."""
@@ -30,6 +30,22 @@ def accumulates(trainer: Trainer) -> bool:
 def growth_obstacle(trainer: Trainer) -> str | None:
     """Why the loader's batch cannot grow in this fit, or None when it can."""
     return loader_obstacle(trainer) or _schedule_for_the_run(trainer)
+
+
+def obstacle_within_epoch(trainer: Trainer) -> str | None:
+    """Why a loader's batch that may grow can do so between two epochs only, or None when it can at any time."""
+    loader = training_loaders(trainer)[0]
+    if type(loader.batch_sampler) is not BatchSampler:
+        return "the training loader has a batch sampler of its own"
+    if not getattr(loader, "in_order", True):  # torch has it from 2.6 on
+        return "the training loader gives its batches out of their order (in_order)"
+    if trainer.limit_train_batches != 1.0:
+        return "the run is limited to a part of each epoch (limit_train_batches)"
+    # None: validations come by the clock.
+    by_batches = trainer.enable_validation and trainer.val_check_batch is not None
+    if by_batches and trainer.val_check_interval != 1.0:
+        return "validations come after a number of batches (val_check_interval)"
+    return None
 
 
 def exchange_obstacle(trainer: Trainer, module: LightningModule) -> str | None:

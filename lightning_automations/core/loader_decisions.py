@@ -12,12 +12,22 @@ __all__ = ["LoaderDecisions"]
 
 GROWTH_OBSERVATIONS = 3
 """Observations of a loader's batch before it grows: a size far beyond those seen asks for a sure start."""
+LONG_REST = 10
+"""Decisions that the rest of an epoch must have for growth within it; a shorter rest can wait."""
 MOST_GROWTH = 2
 """Times by which the loader's batch grows at once: what one change does to the run is seen before the next."""
 
 
 class LoaderDecisions(MemoryJudgement):
     """Decides how many samples the loader puts into a batch."""
+
+    def epoch_is_long(self, steps: int) -> bool:
+        """Whether the loader's batch could grow in the middle of an epoch of so many optimizer steps."""
+        return steps >= (GROWTH_OBSERVATIONS + LONG_REST) * self.settings.adjustment_frequency
+
+    def rest_is_long(self, steps: int) -> bool:
+        """Whether so many optimizer steps of an epoch are enough for growth in its middle."""
+        return steps >= LONG_REST * self.settings.adjustment_frequency
 
     def grow(self, *, step: int, epoch: int, batch: int, most: int) -> Adjustment | None:
         """One decision about the loader's batch where it may grow: at most to its double.
@@ -93,7 +103,10 @@ class LoaderDecisions(MemoryJudgement):
         state = self.state
         if state.loader_batch is not None and batch < state.loader_batch:
             return None  # a dry run: what it decided was not carried out
-        if state.seen < GROWTH_OBSERVATIONS or state.samples[-1:] != (batch,) or self.piece_size(batch) < batch:
+        # Batches that were drawn before a growth are smaller.
+        if state.seen < GROWTH_OBSERVATIONS or set(state.samples[-GROWTH_OBSERVATIONS:]) != {batch}:
+            return None
+        if self.piece_size(batch) < batch:
             return None
         line = self._line(batch)
         return line if line is not None and self._below_band(line) else None

@@ -19,10 +19,10 @@ from lightning_automations import DynamicBatchSizeOptimizer
 from tests.callbacks.helpers import make_trainer
 from tests.callbacks.memory_helpers import MadeUpMemory
 from tests.callbacks.test_batch_size_growth import (
+    AT_START,
     CHANGES,
     FEW_LOADERS,
     LOADERS,
-    REPLACES,
     SHRINKS,
     VALIDATION,
     Counting,
@@ -50,6 +50,7 @@ def story(module: Counting, one: DynamicBatchSizeOptimizer, trainer: pl.Trainer,
         "validations": module.validations,
         "sizes": module.sizes,
         "totals": module.totals,
+        "finals": module.finals,
         "ended": module.ended,
         "of schedule": steps.of_schedule,
         "of optimizer": steps.of_optimizer,
@@ -74,15 +75,15 @@ def fit(module: Counting, one: DynamicBatchSizeOptimizer, data: Any, **options: 
 
 def matrix_case(change: str, options: dict[str, Any]) -> dict[str, Any]:
     """One cell of the matrix: a loader with these options grows, or one rank runs out of memory."""
-    settings, arguments, *_ = CHANGES[change]
+    row = CHANGES[change]
     module = RunsOutOnOneRank(fails=change == SHRINKS)
-    data = DataLoader(Numbers(SAMPLES), **{"batch_size": 8, **options})
-    return fit(module, growing(module, **settings), data, **arguments)
+    data = DataLoader(Numbers(SAMPLES), **{"batch_size": row.batch_size, **options})
+    return fit(module, growing(module, **row.settings), data, **row.arguments)
 
 
 def loaders_of(change: str) -> list[dict[str, Any]]:
     """All, or where another change has shown them all, a few: two processes take their time."""
-    return FEW_LOADERS if change == REPLACES else LOADERS
+    return LOADERS if change == AT_START else FEW_LOADERS
 
 
 def rank() -> int:

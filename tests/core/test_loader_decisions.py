@@ -59,6 +59,13 @@ def test_it_asks_for_three_observations() -> None:
     assert exchange(brain_at(4, share=0.1, observations=2), 4) is None
 
 
+def test_a_size_that_another_rank_cannot_hold_does_not_grow() -> None:
+    """This rank has seen batches of 8 whole; then it learns that 4 are run at once."""
+    brain = brain_at(8, share=0.15)
+    brain.state.take_up({**brain.state.shared(), "micro_batch": 4.0})
+    assert brain.grow(step=0, epoch=0, batch=8, most=1000) is None
+
+
 def test_a_dry_run_decides_once() -> None:
     """The loader does not follow there: the same decision is not told at every epoch."""
     brain = brain_at(4, share=0.1)
@@ -104,6 +111,29 @@ def test_memory_that_is_given_back_is_taken_again() -> None:
     again = exchange(brain, 8)
     assert again is not None
     assert (again.new, brain.piece_size(16)) == (2, 16)
+
+
+@pytest.mark.parametrize(("frequency", "steps", "long", "rest"), [(1, 13, True, True), (2, 25, False, True)])
+def test_growth_within_an_epoch_is_for_long_ones(frequency: int, steps: int, long: bool, rest: bool) -> None:
+    """Three observations and ten decisions have to fit in; of the rest ten."""
+    for factor in (1, 100):
+        brain = BatchSizeBrain(BatchSizeSettings(adjustment_frequency=factor * frequency))
+        assert brain.epoch_is_long(factor * steps) == long
+        assert brain.rest_is_long(factor * steps) == rest
+        assert not brain.rest_is_long(factor * frequency * 10 - 1)
+
+
+def test_batches_that_were_drawn_before_are_no_observation() -> None:
+    """After a growth from 4 to 8, batches of 4 may still come: three of 8 are waited for."""
+    brain = brain_at(4, share=0.1)
+    assert brain.grow(step=3, epoch=0, batch=4, most=1000) is not None
+    for size in (4, 4, 8, 8):
+        brain.observe(step=0, epoch=0, samples=size, share=0.05 + 0.0125 * size, batch=size)
+        assert brain.grow(step=0, epoch=0, batch=8, most=1000) is None
+    brain.observe(step=0, epoch=0, samples=8, share=0.15, batch=8)
+    grown = brain.grow(step=0, epoch=0, batch=8, most=1000)
+    assert grown is not None
+    assert (grown.old, grown.new) == (8, 16)
 
 
 @given(
