@@ -38,7 +38,8 @@ class GrowsWithinEpoch(ChangesLoader):
         if loader is None or self.settings.effective_batch != "grow" or self.settings.dry_run:
             return
         steps = trainer.num_training_batches // trainer.accumulate_grad_batches
-        if not self._stretches and not self.brain.epoch_is_long(int(steps)):
+        may_grow = loader.current < self.settings.max_batch_size and self.brain.epoch_is_long(int(steps))
+        if not self._stretches and not may_grow:
             return
         why = obstacle_within_epoch(trainer)
         if why is not None:

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar, TQDMProgressB
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 from lightning_automations import AdaptiveGradientClipping
+from lightning_automations.callbacks.growing_batches import GrowingBatches
 from lightning_automations.core.events import Event, EventKind
 from tests.callbacks.helpers import ResumableLoader, SaveAt, make_trainer, weights
 from tests.callbacks.test_batch_size_growth import VALIDATION, Counting, Numbers, Validated, growing
@@ -168,6 +169,20 @@ def test_the_loader_is_given_back_as_it_was() -> None:
         assert 4 in module.sizes
         assert type(data.batch_sampler) is BatchSampler
         assert data.batch_sampler.batch_size == 2
+
+
+@pytest.mark.parametrize(("largest", "grows"), [(2, False), (4, True)])
+def test_a_loader_that_cannot_grow_is_left_to_torch(largest: int, grows: bool) -> None:
+    """At max_batch_size its sampler and its iterator stay as they are."""
+    kinds: set[Any] = set()
+
+    class Looks(Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+            kinds.add(type(data.batch_sampler))
+
+    module, data = Counting(), numbers()
+    make_trainer([growing(module, max_batch_size=largest), Looks()], max_epochs=1).fit(module, data)
+    assert kinds == {GrowingBatches if grows else BatchSampler}
 
 
 def test_a_loader_that_is_made_anew_grows_within_its_epoch_too() -> None:
