@@ -6,7 +6,6 @@ relies on. Nothing public serves in these places.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -29,7 +28,8 @@ __all__ = [
     "logs_are_due",
     "names_logged_in_training",
     "names_logged_now",
-    "renumber_epoch",
+    "recount_epoch",
+    "renew_iterator",
     "replace_closures",
     "resumes_begun_epoch",
     "starts_epoch_silently",
@@ -251,33 +251,33 @@ def resumes_begun_epoch(trainer: Trainer) -> bool:
     return bool(calls_the_hook and epoch_loop.restarting and epoch_loop.batch_progress.current.ready > 0)
 
 
-def renumber_epoch(trainer: Trainer, *, scale: float, states: Sequence[Any] = ()) -> None:
-    """Let Lightning count an epoch's batches again, between two epochs, after its one loader's length has changed.
-
-    Limits and validation intervals that were given as a number of batches stand for so many samples: they are scaled.
-    In the first epoch of a run, resumed or not, Lightning has made the iterator already: it is made again.
+def recount_epoch(trainer: Trainer, *, batches: int, validate_every: float | None) -> None:
+    """Let Lightning count an epoch's batches again after its one loader's length has changed, also while it runs.
 
     Args:
         trainer: The trainer.
-        scale: The loader's original batch size over the new one.
+        batches: Batches of the epoch, those that were trained included.
+        validate_every: Batches between two validations; infinite and None as Lightning uses them.
+    """
+    loop: Any = trainer.fit_loop
+    loop._combined_loader.limits = [batches]
+    loop.max_batches = batches
+    loop._data_fetcher.length = batches
+    trainer.val_check_batch = validate_every
+
+
+def renew_iterator(trainer: Trainer, *, states: Sequence[Any] = ()) -> None:
+    """Between two epochs: where Lightning has made the iterator already, in the first of a run, let it be made again.
+
+    Args:
+        trainer: The trainer.
         states: What ``loader_states`` gave, in a run that is resumed.
     """
     loop: Any = trainer.fit_loop
-    combined = loop._combined_loader
-    length, limit = len(combined.flattened[0]), trainer.limit_train_batches
-    batches = min(length, math.ceil(limit * scale)) if isinstance(limit, int) else max(1, int(length * limit))
-    combined.limits = [batches]
-    loop.max_batches = batches
-    interval = trainer.val_check_interval
-    if isinstance(interval, int):
-        places = max(1, math.ceil(interval * scale))
-        trainer.val_check_batch = places if trainer.check_val_every_n_epoch is None else min(places, batches)
-    elif trainer.val_check_batch not in (None, math.inf):
-        trainer.val_check_batch = max(1, int(batches * interval))
     # Lightning before 2.5.3 has no is_resuming and asks its loop only.
     if trainer.current_epoch == 0 or getattr(loop, "is_resuming", False) or loop.epoch_loop.restarting:
         if loop.restarting:
-            combined._load_state_dicts(list(states))
+            loop._combined_loader._load_state_dicts(list(states))
         iter(loop._data_fetcher)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -11,22 +11,21 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_automations.callbacks.failure_place import name_the_place
-from lightning_automations.callbacks.loader_batch import LoaderBatch, given_batch_size, growing_loader, rate_factor
+from lightning_automations.callbacks.growing_batches import checked_stretches
+from lightning_automations.callbacks.growth_within_epoch import GrowsWithinEpoch
+from lightning_automations.callbacks.loader_batch import given_batch_size
 from lightning_automations.callbacks.memory_period import MemoryPeriod
 from lightning_automations.callbacks.ranks import Across
-from lightning_automations.callbacks.shared_sizes import ACROSS, grow_together, own_sizes
+from lightning_automations.callbacks.shared_sizes import ACROSS
 from lightning_automations.callbacks.survival import Survival, obstacle, own_split, watch_errors
-from lightning_automations.callbacks.validation_recovery import SplitsValidation
 from lightning_automations.core.batch_size import BatchSizeBrain, BatchSizeSettings
-from lightning_automations.core.events import Event, EventKind
-from lightning_automations.lightning_internals import loader_states, resumes_begun_epoch, starts_epoch_silently
 from lightning_automations.probes.memory import MemoryProbe, memory_probe
 from lightning_automations.probes.splitting import BatchReader
 
 __all__ = ["DynamicBatchSizeOptimizer"]
 
 
-class DynamicBatchSizeOptimizer(SplitsValidation):
+class DynamicBatchSizeOptimizer(GrowsWithinEpoch):
     """Survives out-of-memory errors of the training step, and lets the batch fill the memory.
 
     An out-of-memory error in the forward or backward pass of a training step does not end the run: what the step has
@@ -38,8 +37,16 @@ class DynamicBatchSizeOptimizer(SplitsValidation):
 
     Every ``adjustment_frequency`` steps the peak of memory is compared with ``target_vram_usage``. Above it, batches
     are run in smaller pieces; below the band, in larger ones. Where ``effective_batch: grow`` is written, the loader's
-    own batch then grows at the start of an epoch, at most to its double, up to ``max_batch_size``: fewer steps of more
-    samples are another training, and not always a better one.
+    own batch then grows, at most to its double at once, up to ``max_batch_size``: fewer steps of more samples are
+    another training, and not always a better one. It grows at the start of an epoch, and in the middle of one whose
+    rest has ten decisions or more, with every sample of the epoch once. Batches that the loader's workers have drawn
+    by then come first, with the rate of before.
+
+    Where ``effective_batch: keep`` is written and the trainer accumulates gradients, the loader's batch is multiplied
+    and ``accumulate_grad_batches`` divided by the same number at the start of an epoch: each optimizer step has the
+    samples it had, and schedules, validations and logging steps stay. That is the same training for losses that are
+    means over samples; batch normalization sees the larger batches, and ``batch_idx`` counts them. It says so and stays
+    as it is where that number does not divide an epoch's batches, or the batches between validations.
 
     A module can say how it is split, by attributes and a method of its own:
 
@@ -87,14 +94,7 @@ class DynamicBatchSizeOptimizer(SplitsValidation):
     settings: BatchSizeSettings
     _make_probe: Callable[[torch.device], MemoryProbe | None] = staticmethod(memory_probe)
 
-    # Of one fit; None where it is not known or has no use.
-    _reader: BatchReader | None
-    _loader: LoaderBatch | None
-    _loader_states: Sequence[Any] = ()
     _undo: Callable[[], None]
-    # Kept in checkpoints.
-    _period: MemoryPeriod
-    _batch: int | None
     _memory_share: float
 
     def make_brain(self, settings: BatchSizeSettings) -> BatchSizeBrain:
@@ -109,48 +109,28 @@ class DynamicBatchSizeOptimizer(SplitsValidation):
             self.note(trainer, f"stays out of this run, also if memory runs out: {why}")
             return
         self._reader = BatchReader(expected=given_batch_size(trainer), split=own_split(trainer, pl_module))
-        tell = partial(self.note, trainer)
-        self._loader = growing_loader(trainer, self.settings, self._written, states=self._loader_states, tell=tell)
+        self._read_loader(trainer, pl_module)
         self._period.probe = self._make_probe(self._device)
         if self._period.probe is not None:
             self.brain.start(self._period.probe.read().peak_share)
             self._period.reset_peak()
         if self.settings.dry_run:
-            self._undo = watch_errors(trainer, tell)
+            self._undo = watch_errors(trainer, partial(self.note, trainer))
         else:
-            self._take_up_growth(trainer)
+            self._take_up_size(trainer)
             survival = Survival(trainer, pl_module, policy=self, reader=self._reader, guarded=self._guarded)
             self._undo = survival.remove
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        super().on_train_start(trainer, pl_module)
-        if self._reader is not None and starts_epoch_silently(trainer):
-            self._decide_on_growth(trainer, pl_module)
-
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        self._loader_states = loader_states(checkpoint)
-
     def end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._undo()
-        if self._loader is not None:
-            self._loader.put_back()
-        self._loader_states = ()
+        if self.awake:  # else it has failed in the middle of a run, which goes on with the counts of its loader
+            self._put_loader_back()
         self._bind_nothing()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self.settings.enabled:
             self._guarded(trainer, name_the_place, exception, trainer)
         super().on_exception(trainer, pl_module, exception)
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._reader is None or resumes_begun_epoch(trainer):
-            return
-        before = self._loader.current if self._loader is not None else 0
-        if not self.settings.dry_run:
-            self._guarded(trainer, self._take_up_growth, trainer)
-        self._decide_on_growth(trainer, pl_module)
-        if self._loader is not None and self._loader.current != before:
-            self._loader.tell_progress_bar(pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.active:
@@ -164,6 +144,7 @@ class DynamicBatchSizeOptimizer(SplitsValidation):
     # Deciding --------------------------------------------------------------------------------------------------------
 
     def after_batch(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any) -> None:
+        super().after_batch(trainer, pl_module, outputs, batch)
         if self.settings.dry_run and self._reader is not None:
             layout = self._reader.layout(batch, last=trainer.is_last_batch)
             if layout is not None:
@@ -185,12 +166,8 @@ class DynamicBatchSizeOptimizer(SplitsValidation):
         adjustment = self.brain.observe(step=step, epoch=epoch, samples=samples, batch=batch, share=share)
         if adjustment is not None:
             self.adjust(trainer, adjustment, lambda: self._period.forget_peak(self._device))
-
-    def _agree(self, trainer: Trainer, readings: Mapping[str, float]) -> None:
-        step, epoch = trainer.global_step, trainer.current_epoch
-        adjustment = self.brain.agree(step=step, epoch=epoch, batch=self._batch, shared=readings)
-        if adjustment is not None:
-            self.recover(trainer, adjustment, lambda: self._period.forget_peak(self._device))
+        else:
+            self._grow_within(trainer, readings)
 
     def apply_fallback(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.brain.retire()
@@ -218,7 +195,7 @@ class DynamicBatchSizeOptimizer(SplitsValidation):
     # What is logged and saved ----------------------------------------------------------------------------------------
 
     def values(self) -> Mapping[str, float]:
-        batch = self._batch if self._loader is None else self._loader.current
+        batch = self._batch if self._loader is None else self._loader.in_use
         return {
             "micro_batch_size": math.nan if batch is None else float(self.brain.piece_size(batch)),
             "batch_size": math.nan if batch is None else float(batch),
@@ -227,10 +204,16 @@ class DynamicBatchSizeOptimizer(SplitsValidation):
 
     def extra_state(self) -> dict[str, Any]:
         share = None if math.isnan(self._memory_share) else self._memory_share
-        return {"period": self._period.state_dict(), "batch": self._batch, "memory_share": share}
+        return {
+            "period": self._period.state_dict(),
+            "batch": self._batch,
+            "memory_share": share,
+            "stretches": [list(item) for item in self._stretches],
+        }
 
     def load_extra_state(self, state: Mapping[str, Any]) -> None:
         self._period = MemoryPeriod()
+        self._stretches = checked_stretches(state["stretches"]) if state else []
         self._bind_nothing()
         self._batch = None
         self._memory_share = math.nan
@@ -245,53 +228,14 @@ class DynamicBatchSizeOptimizer(SplitsValidation):
         """Forget what belongs to one fit."""
         self._reader = None
         self._loader = None
+        self._accumulation = None
+        self._exchanges = self._within = False
         self._period.probe = None
         self._undo = _nothing
 
     def _saw(self, size: int, samples: int) -> None:
         self._batch = max(self._batch or 0, samples)
         self._period.saw(size, samples)
-
-    # Growth of the loader's batch ------------------------------------------------------------------------------------
-
-    def _take_up_growth(self, trainer: Trainer) -> None:
-        """A resumed run, and a loader that was made anew, go on with the size that was reached, within the settings."""
-        grown = min(self.brain.state.loader_batch or 0, self.settings.max_batch_size)
-        if self._loader is not None and grown > self._loader.current:
-            self._resize(trainer, self._loader, grown)
-
-    def _decide_on_growth(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.settings.effective_batch == "grow":  # on every rank, also on one whose loader cannot grow
-            self.decide_together(trainer, pl_module, read=self._own_sizes, decide=self._consider_growth)
-
-    def _own_sizes(self, *_: Any) -> Mapping[str, float]:
-        return own_sizes(self.brain, self._loader)
-
-    def _consider_growth(self, trainer: Trainer, _: LightningModule, readings: Mapping[str, float]) -> None:
-        self._agree(trainer, readings)
-        loader = self._loader
-        if loader is None or not grow_together(loader, readings, tell=partial(self.note, trainer)):
-            return
-        before = loader.current
-        adjustment = self.brain.grow(
-            step=trainer.global_step, epoch=trainer.current_epoch, batch=before, most=loader.most
-        )
-        if adjustment is None:
-            return
-
-        def apply() -> None:
-            self._resize(trainer, loader, int(str(adjustment.new)))
-            self._period.forget_peak(self._device)
-            event = Event(kind=EventKind.BATCH_CHANGED, step=trainer.global_step, ratio=loader.current / before)
-            self.session.announce(trainer, event, source=self)
-
-        self.adjust(trainer, adjustment, apply)
-
-    def _resize(self, trainer: Trainer, loader: LoaderBatch, samples: int) -> None:
-        loader.resize(samples)
-        if self._reader is not None:
-            self._reader.expect(samples)
-        self.session.rate.set_factor("batch_size", rate_factor(loader.ratio, self.settings.lr_scaling))
 
 
 def _nothing() -> None:

@@ -1,25 +1,23 @@
-"""The batch size of the training loader, changed in place between two epochs."""
+"""The batch size of the training loader, changed in place."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset
+from torch.utils.data import BatchSampler
 
-from lightning_automations.core.batch_size import BatchSizeSettings
-from lightning_automations.lightning_internals import renumber_epoch, training_loaders
+from lightning_automations.callbacks.epoch_counts import EpochCounts, epoch_counts
+from lightning_automations.callbacks.growing_batches import GrowingBatches, Stretches
+from lightning_automations.callbacks.progress_bar import retell_total
+from lightning_automations.lightning_internals import recount_epoch, renew_iterator, training_loaders
 
-__all__ = ["LEFT_ALONE", "LoaderBatch", "given_batch_size", "growing_loader", "growth_obstacle", "rate_factor"]
+__all__ = ["LEFT_ALONE", "LoaderBatch", "given_batch_size", "rate_factor"]
 
 LEFT_ALONE = "the loader's batch is left as it is"
 """The beginning of what is said where a loader does not grow."""
-HORIZONS = ("total_steps", "T_max", "total_iters")
-"""Attributes in which torch's schedulers keep their length."""
-SAME_LENGTH = 0.1
-"""Relative difference up to which a schedule counts as one that was made for the whole run."""
 
 
 def given_batch_size(trainer: Trainer) -> int | None:
@@ -32,54 +30,6 @@ def given_batch_size(trainer: Trainer) -> int | None:
     speaker = sampler if type(sampler) is BatchSampler else loaders[0]
     size = getattr(speaker, "batch_size", None)
     return size if isinstance(size, int) else None
-
-
-def growth_obstacle(trainer: Trainer) -> str | None:
-    """Why the loader's batch cannot grow in this fit, or None when it can."""
-    loaders = training_loaders(trainer)
-    if len(loaders) != 1:
-        return f"there are {len(loaders)} training loaders"
-    loader = loaders[0]
-    sampler = getattr(loader, "batch_sampler", None)
-    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
-        return "the training data are no DataLoader over a dataset with a length"
-    if not isinstance(getattr(sampler, "batch_size", None), int):
-        return "the training loader's batches are made by a batch sampler without a batch_size"
-    if not hasattr(getattr(sampler, "sampler", sampler), "__len__"):
-        return "the training loader's sampler has no length"
-    if not _follows_its_size(sampler):
-        return "the training loader's batch sampler does not follow its batch_size"
-    if trainer.overfit_batches:  # type: ignore[attr-defined]
-        return "the run overfits on a few batches (overfit_batches)"
-    return _schedule_for_the_run(trainer)
-
-
-def growing_loader(
-    trainer: Trainer,
-    settings: BatchSizeSettings,
-    written: Container[str],
-    *,
-    states: Sequence[Any],
-    tell: Callable[[str], None],
-) -> LoaderBatch | None:
-    """The training loader, where its batch can be changed at all; ``tell`` says why it will not grow.
-
-    Args:
-        trainer: The trainer.
-        settings: The settings.
-        written: The names of the settings that the user has written.
-        states: As for ``LoaderBatch``.
-        tell: Called once at most.
-    """
-    why = growth_obstacle(trainer)
-    if why is not None:
-        if settings.effective_batch == "grow":
-            tell(f"{LEFT_ALONE}: {why}")
-        return None
-    loader = LoaderBatch(trainer, states=states)
-    if "effective_batch" not in written and loader.current < settings.max_batch_size:
-        tell(f"{LEFT_ALONE}: it grows only where effective_batch: grow is written")
-    return loader
 
 
 def rate_factor(ratio: float, rule: str) -> float:
@@ -112,8 +62,16 @@ class LoaderBatch:
 
     @property
     def current(self) -> int:
-        """Samples per batch now."""
+        """Samples per batch as they are drawn from the sampler now."""
         return int(self._sampler.batch_size)
+
+    @property
+    def in_use(self) -> int:
+        """Samples in the batch that is trained next: those drawn before a growth keep their size."""
+        sampler = self._sampler
+        if isinstance(sampler, GrowingBatches):
+            return sampler.size_at(self._trainer.fit_loop.batch_idx + 1)
+        return self.current
 
     @property
     def most(self) -> int:
@@ -122,13 +80,68 @@ class LoaderBatch:
 
     @property
     def ratio(self) -> float:
-        """Samples per batch now over those at the start."""
-        return self.current / self.original
+        """Samples in the next batch over those at the start."""
+        return self.in_use / self.original
+
+    @property
+    def free(self) -> int:
+        """Number of the first batch of this epoch that begins an optimizer step and is not drawn yet; 0: unknown.
+
+        A loader draws so many batches ahead of those that it has given; all ranks alike, if their loaders are.
+        """
+        sampler, loader = self._sampler, training_loaders(self._trainer)[0]
+        if not isinstance(sampler, GrowingBatches):
+            return 0
+        ahead = self._trainer.fit_loop.batch_idx + 1 + loader.num_workers * (loader.prefetch_factor or 0)
+        accumulated = self._trainer.accumulate_grad_batches
+        return int(-(-max(sampler.drawn, ahead) // accumulated) * accumulated)
+
+    @property
+    def steps_left(self) -> int:
+        """Optimizer steps of this epoch from the batch ``free`` on, with batches as they are."""
+        return (len(self._sampler) - self.free) // self._trainer.accumulate_grad_batches
+
+    def counts_at(self, samples: int) -> EpochCounts:
+        """The counts of an epoch with batches of so many samples."""
+        sampler, now = self._sampler, self.current
+        sampler.batch_size = samples
+        length = len(sampler)
+        sampler.batch_size = now
+        return epoch_counts(self._trainer, length=length, given=self.original, size=samples)
 
     def resize(self, samples: int) -> None:
         """Let the epoch that starts now, and all after it, have batches of so many samples."""
         self._sampler.batch_size = samples
-        renumber_epoch(self._trainer, scale=self.original / samples, states=self._states)
+        self._recount()
+        renew_iterator(self._trainer, states=self._states)
+
+    def let_grow_within(self, stretches: Stretches) -> None:
+        """Let batches become larger within an epoch, too.
+
+        Args:
+            stretches: Those of this epoch; kept as the list that it is.
+        """
+        sampler = self._sampler
+        if type(sampler) is BatchSampler:
+            # An ordinary loader starts anew in an epoch that is resumed.
+            begun = 0 if self._states else self._trainer.fit_loop.batch_idx + 1
+            GrowingBatches.grow_from(sampler, stretches, offset=begun)
+
+    def begin_epoch(self) -> None:
+        """Forget the stretches of the epoch before."""
+        sampler = self._sampler
+        if isinstance(sampler, GrowingBatches) and (sampler.stretches or sampler.offset):
+            sampler.stretches.clear()
+            sampler.offset = 0
+            self.resize(self.current)
+
+    def grow_within(self, samples: int) -> None:
+        """Let the batches of this epoch that are not drawn yet, and all after it, have so many samples."""
+        sampler = self._sampler
+        sampler.stretches.append((self.free, self.current))
+        sampler.batch_size = samples
+        self._recount()
+        retell_total(self._trainer)
 
     def tell_progress_bar(self, module: LightningModule) -> None:
         """Let a progress bar that has read the number of batches of this epoch read it again."""
@@ -138,41 +151,15 @@ class LoaderBatch:
 
     def put_back(self) -> None:
         """Leave the user's loader as it was given."""
-        self._sampler.batch_size = self.original
+        sampler = self._sampler
+        sampler.batch_size = self.original
+        if isinstance(sampler, GrowingBatches):
+            sampler.give_back()
+
+    def _recount(self) -> None:
+        counts = self.counts_at(self.current)
+        recount_epoch(self._trainer, batches=counts.batches, validate_every=counts.validate_every)
 
     @property
     def _sampler(self) -> Any:
         return training_loaders(self._trainer)[0].batch_sampler
-
-
-def _follows_its_size(sampler: Any) -> bool:
-    """Whether a batch sampler makes larger batches when its ``batch_size`` is set; others are tried."""
-    if type(sampler) is BatchSampler:
-        return True
-    size, batches = sampler.batch_size, len(sampler)
-    sampler.batch_size = 2 * size
-    follows = hasattr(sampler, "sampler") and len(sampler) in (batches // 2, -(-batches // 2))
-    sampler.batch_size = size
-    return follows
-
-
-def _schedule_for_the_run(trainer: Trainer) -> str | None:
-    steps = trainer.estimated_stepping_batches
-    if math.isinf(steps):
-        return None
-    for config in trainer.lr_scheduler_configs:
-        if config.interval == "step" and any(
-            abs(length - steps) <= SAME_LENGTH * steps for length in _lengths(config.scheduler)
-        ):
-            return f"the schedule {type(config.scheduler).__name__} was made for the number of steps of this run"
-    return None
-
-
-def _lengths(scheduler: Any) -> list[float]:
-    """The lengths in steps that a scheduler, or those inside it, was made for."""
-    inside = [length for item in getattr(scheduler, "_schedulers", []) for length in _lengths(item)]
-    own = [getattr(scheduler, name) for name in HORIZONS if isinstance(getattr(scheduler, name, None), (int, float))]
-    # Functions made by functools.partial, as in transformers: their whole numbers are counts of steps.
-    functions = getattr(scheduler, "lr_lambdas", [])
-    counts = [value for item in functions for value in getattr(item, "keywords", {}).values() if isinstance(value, int)]
-    return [*own, *counts, *inside, sum(inside)]

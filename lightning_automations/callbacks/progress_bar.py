@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-__all__ = ["ProgressBarValues"]
+__all__ = ["ProgressBarValues", "retell_total"]
 
 _SHOWN: Mapping[str, Mapping[str, str]] = {
     "intelligent_learning_rate_scheduler": {"factor": "lr_factor"},
@@ -17,6 +17,16 @@ _SHOWN: Mapping[str, Mapping[str, str]] = {
     "early_stopping": {"wait_steps": "waited"},
 }
 """Of each automation the few values that fit, and how they are called there; of others all that they log."""
+
+
+def retell_total(trainer: Trainer) -> None:
+    """Let Lightning's bar show the number of batches of the epoch that runs, which has changed."""
+    bar: Any = trainer.progress_bar_callback
+    if hasattr(bar, "train_progress_bar_id"):  # rich
+        if bar.train_progress_bar_id is not None:
+            bar.progress.update(bar.train_progress_bar_id, total=trainer.num_training_batches)
+    elif hasattr(bar, "train_progress_bar"):  # tqdm
+        bar.train_progress_bar.total = trainer.num_training_batches
 
 
 class ProgressBarValues:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from lightning_automations.core.batch_size_settings import BatchSizeFallback, BatchSizeSettings
-from lightning_automations.core.batch_size_state import BatchSizeState
 from lightning_automations.core.decision import Adjustment, Reason
-from lightning_automations.core.memory_model import MemoryLine, level_shift, line_through, smallest_above
-from lightning_automations.core.state import dumped, restored
+from lightning_automations.core.loader_decisions import LoaderDecisions
+from lightning_automations.core.memory_judgement import LEAST_GROWTH, largest_piece
+from lightning_automations.core.memory_model import MemoryLine, level_shift
 from lightning_automations.core.statistics import pushed
 
 __all__ = ["BatchSizeBrain", "BatchSizeFallback", "BatchSizeSettings"]
@@ -18,20 +17,12 @@ __all__ = ["BatchSizeBrain", "BatchSizeFallback", "BatchSizeSettings"]
 CALM_DECISIONS = 10
 """Decisions without an error before a size between the one in use and the one that failed is tried."""
 MOST_CLIMBS = 3
-GROWTH_OBSERVATIONS = 3
-"""Observations of a loader's batch before it grows: a size far beyond those seen asks for a sure start."""
-MOST_GROWTH = 2
-"""Times by which the loader's batch grows at once: what one change does to the run is seen before the next."""
-LEAST_GROWTH = 1.05
-"""Smaller steps up are left alone: they gain nothing, and noise alone would cause them."""
 LEAST_SHIFT = 0.02
 """Share of the memory up to which a difference between two observations of one size is noise at any margin."""
-OBSERVATIONS_JUDGED = 5
-"""Observations since the last change whose median is judged: one reading that stands out changes nothing."""
 
 
-class BatchSizeBrain:
-    """Decides how many samples are run at once, and how far the loader's batch may grow.
+class BatchSizeBrain(LoaderDecisions):
+    """Decides how many samples are run at once, and how many the loader puts into a batch.
 
     After an out-of-memory error the size is halved and the failed size never chosen again. Otherwise one straight
     line through the observations says which size fits. Every change must be observed before the next one.
@@ -40,25 +31,10 @@ class BatchSizeBrain:
         settings: The settings.
     """
 
-    def __init__(self, settings: BatchSizeSettings) -> None:
-        self.settings = settings
-        self.state = BatchSizeState()
-
-    def state_dict(self) -> dict[str, Any]:
-        return dumped(self.state)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.state = restored(BatchSizeState, state)
-
     def start(self, share: float) -> None:
         """Take the share of memory in use before training, unless an earlier part of this run gave it."""
         if self.state.baseline is None and not math.isnan(share):
             self.state.baseline = share
-
-    def piece_size(self, samples: int) -> int:
-        """Samples in the largest piece of a batch of so many; pieces are as few and as even as possible."""
-        micro_batch = self.state.micro_batch
-        return samples if micro_batch is None else _largest_piece(samples, micro_batch)
 
     def went_well(self, size: int) -> None:
         """Pieces of this size were run."""
@@ -126,32 +102,6 @@ class BatchSizeBrain:
             return self._widen(step, epoch, line, batch)
         return self._climb(step, epoch, line, batch, size=(state.micro_batch + state.ceiling) // 2)
 
-    def grow(self, *, step: int, epoch: int, batch: int, most: int) -> Adjustment | None:
-        """One decision about the loader's batch, at the start of an epoch: at most to its double.
-
-        Args:
-            step: Optimizer steps done.
-            epoch: The epoch that starts.
-            batch: The loader's batch.
-            most: Samples in an epoch.
-        """
-        state = self.state
-        if state.loader_batch is not None and batch < state.loader_batch:
-            return None  # a dry run: what it decided was not carried out
-        if state.seen < GROWTH_OBSERVATIONS or state.samples[-1:] != (batch,) or self.piece_size(batch) < batch:
-            return None
-        line = self._line(batch)
-        if line is None or not self._below_band(line):
-            return None
-        largest = min(MOST_GROWTH * batch, self.settings.max_batch_size, most)
-        size = min(self._sizes_within_band(line), largest, self._lowest_excess() - 1)
-        if size < LEAST_GROWTH * batch:
-            return None
-        state.loader_batch, state.seen = int(size), 0
-        return self._change(
-            step, epoch, "batch_size", batch, int(size), Reason.MEMORY_BELOW_TARGET, self._numbers(line)
-        )
-
     # Inside ----------------------------------------------------------------------------------------------------------
 
     def _follow_the_others(self) -> None:
@@ -174,7 +124,7 @@ class BatchSizeBrain:
         if line is None or not self._below_band(line):
             return None
         size = int(min(self._sizes_within_band(line), self._lowest_excess() - 1, batch))
-        if _largest_piece(batch, size) < LEAST_GROWTH * line.samples:
+        if largest_piece(batch, size) < LEAST_GROWTH * line.samples:
             return None
         return self._resize(step, epoch, line, size, Reason.MEMORY_BELOW_TARGET)
 
@@ -185,7 +135,7 @@ class BatchSizeBrain:
             size = int(min(size, max(1, self._sizes_within_band(line))))
         if state.calm < CALM_DECISIONS or state.climbs >= MOST_CLIMBS:
             return None
-        if _largest_piece(batch, size) < LEAST_GROWTH * self.piece_size(batch):
+        if largest_piece(batch, size) < LEAST_GROWTH * self.piece_size(batch):
             return None
         state.climbs += 1
         state.calm = 0
@@ -196,57 +146,3 @@ class BatchSizeBrain:
         if old is None and line is not None:
             old = line.samples
         return self._change(step, epoch, "micro_batch_size", old, size, reason, self._numbers(line))
-
-    def _line(self, samples: int) -> MemoryLine | None:
-        """The line through the last observations of this size; None where nothing was measured."""
-        state = self.state
-        return line_through(
-            state.samples,
-            state.shares,
-            size=samples,
-            latest=min(state.seen, OBSERVATIONS_JUDGED),
-            baseline=state.baseline,
-        )
-
-    def _sizes_within_band(self, line: MemoryLine) -> float:
-        return line.largest_under(self.settings.target_vram_usage - self.settings.safety_margin / 2)
-
-    def _below_band(self, line: MemoryLine) -> bool:
-        return line.share < self.settings.target_vram_usage - self.settings.safety_margin
-
-    def _lowest_excess(self) -> float:
-        """The smallest size that failed, or that the observations kept show above the target."""
-        above = smallest_above(self.state.samples, self.state.shares, share=self.settings.target_vram_usage)
-        return above if self.state.ceiling is None else min(above, self.state.ceiling)
-
-    def _numbers(self, line: MemoryLine | None) -> dict[str, float]:
-        if line is None:
-            return {}
-        return {"memory_share": line.share, "target": self.settings.target_vram_usage, "per_sample": line.slope}
-
-    def _change(
-        self,
-        step: int,
-        epoch: int,
-        parameter: str,
-        old: int | None,
-        new: int,
-        reason: Reason,
-        evidence: dict[str, float],
-    ) -> Adjustment:
-        return Adjustment(
-            step=step,
-            epoch=epoch,
-            automation=self.settings.automation,
-            parameter=parameter,
-            old=old,
-            new=new,
-            reason=reason,
-            evidence=evidence,
-        )
-
-
-def _largest_piece(samples: int, size: int) -> int:
-    """Samples in the largest of the fewest even pieces that have at most ``size``."""
-    pieces = math.ceil(samples / size)
-    return math.ceil(samples / pieces)

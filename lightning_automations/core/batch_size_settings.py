@@ -35,13 +35,17 @@ class BatchSizeSettings(AutomationSettings):
             more and below ``target_vram_usage``.
         adjustment_frequency: Optimizer steps between decisions, 1 or more. An out-of-memory error is handled at once.
         min_batch_size: Fewest samples in one piece of a batch, 1 or more.
-        max_batch_size: Samples up to which the loader's batch grows. A loader that starts above it is left as it is.
+        max_batch_size: Samples up to which the loader's batch becomes larger. A loader that starts above it is left as
+            it is.
         vram_history_size: Observations of memory use that are kept, 2 or more.
-        effective_batch: ``keep``: the number of samples per optimizer step stays as it is. ``grow``: the loader's batch
-            may grow to fill memory, on any device, at most to its double at an epoch's start. That is no default, as
-            it can harm a run: of 108 small runs grown from 4 or 16 samples to 32 (SGD and AdamW, rates at and around
-            the best), 39 % ended with a validation loss more than 10 % above the ungrown run's, where another order
-            of the samples alone made 25 %.
+        effective_batch: ``keep``: the number of samples per optimizer step stays as it is. Where that is written, not
+            only left to the default, and gradients are accumulated, larger batches of the loader take the place of
+            accumulation as far as memory has room, from an epoch's start on: each step has the samples it had, the
+            rate stays, and accumulation comes back when memory is taken away. ``grow``: the loader's batch may grow to
+            fill memory, on any device, at most to its double at once: at an epoch's start, and within an epoch whose
+            rest has ten decisions or more. That is no default, as it can harm a run: of 108 small runs grown from 4 or
+            16 samples to 32 (SGD and AdamW, rates at and around the best), 39 % ended with a validation loss more than
+            10 % above the ungrown run's, where another order of the samples alone made 25 %.
         lr_scaling: How the learning rate follows the number of samples per optimizer step: ``none``, ``sqrt``,
             ``linear``, or ``auto``: the square root for every optimizer. Linear for SGD, the usual rule, ruined 4 of 54
             of those runs, the square root none.

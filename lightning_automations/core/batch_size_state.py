@@ -24,7 +24,9 @@ class BatchSizeState:
         micro_batch: Samples per piece; None: batches are run whole.
         ceiling: The smallest size that ran out of memory; None: none did.
         largest_fit: The largest size that was run and did not.
-        loader_batch: The size that the loader's batch was grown to; None: it was not.
+        loader_batch: The size that the loader's batch was brought to; None: it is as it was given.
+        samples_per_step: Samples per optimizer step that were kept in doing so, by less accumulation; None: they were
+            not kept, the loader's batch has grown.
         baseline: Share of memory in use before training; None: unknown.
         samples: Sizes observed, oldest first.
         shares: Their peaks as shares of the memory.
@@ -37,6 +39,7 @@ class BatchSizeState:
     ceiling: int | None = None
     largest_fit: int = 0
     loader_batch: int | None = None
+    samples_per_step: int | None = None
     baseline: float | None = None
     samples: tuple[int, ...] = ()
     shares: tuple[float, ...] = ()

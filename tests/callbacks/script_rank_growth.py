@@ -18,10 +18,21 @@ from torch.utils.data import DataLoader, Subset
 from lightning_automations import DynamicBatchSizeOptimizer
 from tests.callbacks.helpers import make_trainer
 from tests.callbacks.memory_helpers import MadeUpMemory
-from tests.callbacks.test_batch_size_growth import LOADERS, VALIDATION, Counting, Numbers, RunsOut, Steps, growing
+from tests.callbacks.test_batch_size_growth import (
+    AT_START,
+    CHANGES,
+    FEW_LOADERS,
+    LOADERS,
+    SHRINKS,
+    VALIDATION,
+    Counting,
+    Numbers,
+    RunsOut,
+    Steps,
+    growing,
+)
 
 SAMPLES = 96
-CHANGES = ("grows at an epoch's start", "shrinks within an epoch")
 
 
 class RunsOutOnOneRank(RunsOut):
@@ -39,6 +50,7 @@ def story(module: Counting, one: DynamicBatchSizeOptimizer, trainer: pl.Trainer,
         "validations": module.validations,
         "sizes": module.sizes,
         "totals": module.totals,
+        "finals": module.finals,
         "ended": module.ended,
         "of schedule": steps.of_schedule,
         "of optimizer": steps.of_optimizer,
@@ -63,10 +75,15 @@ def fit(module: Counting, one: DynamicBatchSizeOptimizer, data: Any, **options: 
 
 def matrix_case(change: str, options: dict[str, Any]) -> dict[str, Any]:
     """One cell of the matrix: a loader with these options grows, or one rank runs out of memory."""
-    shrinks = change.startswith("shrinks")
-    module = RunsOutOnOneRank(fails=shrinks)
-    settings = {"effective_batch": "keep", "adjustment_frequency": 100} if shrinks else {}
-    return fit(module, growing(module, **settings), DataLoader(Numbers(SAMPLES), **{"batch_size": 8, **options}))
+    row = CHANGES[change]
+    module = RunsOutOnOneRank(fails=change == SHRINKS)
+    data = DataLoader(Numbers(SAMPLES), **{"batch_size": row.batch_size, **options})
+    return fit(module, growing(module, **row.settings), data, **row.arguments)
+
+
+def loaders_of(change: str) -> list[dict[str, Any]]:
+    """All, or where another change has shown them all, a few: two processes take their time."""
+    return LOADERS if change == AT_START else FEW_LOADERS
 
 
 def rank() -> int:
@@ -146,7 +163,8 @@ def main(folder: Path, names: Sequence[str]) -> None:
     module = RunsOut(fails=False)
     fit(module, growing(module), DataLoader(Numbers(2), batch_size=1), max_epochs=1)  # the processes meet
     result = {
-        name: CASES[name]() if name in CASES else [matrix_case(name, options) for options in LOADERS] for name in names
+        name: CASES[name]() if name in CASES else [matrix_case(name, options) for options in loaders_of(name)]
+        for name in names
     }
     (folder / f"rank{rank()}.json").write_text(json.dumps(result))
 

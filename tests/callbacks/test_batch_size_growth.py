@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ class Counting(pl.LightningModule):
         self.epochs: list[list[int]] = []
         self.validations: list[tuple[int, int]] = []
         self.totals: list[float] = []
+        self.finals: list[float] = []
         self.ended = 0
 
     def on_train_epoch_start(self) -> None:
@@ -71,6 +73,8 @@ class Counting(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.ended += 1
+        self.finals.append(self.trainer.num_training_batches)
+        assert self.trainer.is_last_batch
 
     def configure_optimizers(self) -> Any:
         kind = torch.optim.Adam if self.adam else torch.optim.SGD
@@ -145,29 +149,88 @@ LOADERS = [
     for shuffle in (False, True)
     for workers in ({}, {"num_workers": 2}, {"num_workers": 2, "persistent_workers": True})
 ]
+FEW_LOADERS = LOADERS[::5]  # each option once at least, and 0 workers, 2, and 2 that persist
 
 
-@pytest.mark.parametrize("change", ["grows at an epoch's start", "shrinks within an epoch"])
+AT_START = "grows at an epoch's start"
+REPLACES = "takes the place of accumulation"
+SHRINKS = "shrinks within an epoch"
+WITHIN = "grows within an epoch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What a row of the matrix comes to: sizes of all batches, batches of each epoch as known at its start and end."""
+
+    sizes: list[int]
+    totals: list[int]
+    finals: list[int]
+    steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A row of the matrix: settings, arguments of the trainer, the loader's batch, and what it comes to.
+
+    Args:
+        with_workers: Where it comes to something else with two workers, which draw four batches ahead.
+    """
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
+    batch_size: int = 8
+    counts: Counts
+    with_workers: Counts | None = None
+    adjustments: list[tuple[Any, ...]]
+
+    def counts_with(self, options: dict[str, Any]) -> Counts:
+        """What it comes to with this loader."""
+        return self.with_workers if self.with_workers is not None and "num_workers" in options else self.counts
+
+
+CHANGES = {
+    AT_START: Change(
+        counts=Counts(sizes=[8] * 6 + [16] * 6, totals=[6, 3, 3], finals=[6, 3, 3], steps=12),
+        adjustments=[("batch_size", 8, 16, 6, 1)],
+    ),
+    WITHIN: Change(
+        settings={"max_batch_size": 2},
+        arguments={"accumulate_grad_batches": 2},
+        batch_size=1,
+        counts=Counts(sizes=[1] * 6 + [2] * 69, totals=[48, 24, 24], finals=[27, 24, 24], steps=38),
+        with_workers=Counts(sizes=[1] * 10 + [2] * 67, totals=[48, 24, 24], finals=[29, 24, 24], steps=39),
+        adjustments=[("batch_size", 1, 2, 3, 0)],
+    ),
+    SHRINKS: Change(
+        settings={"effective_batch": "keep", "adjustment_frequency": 100},
+        counts=Counts(sizes=[8] * 3 + [2] * 4 * 15, totals=[6, 6, 6], finals=[6, 6, 6], steps=18),
+        adjustments=[("micro_batch_size", 8, 4, 3, 0), ("micro_batch_size", 4, 2, 3, 0)],
+    ),
+    REPLACES: Change(
+        settings={"effective_batch": "keep"},
+        arguments={"accumulate_grad_batches": 2},
+        counts=Counts(sizes=[8] * 6 + [16] * 6, totals=[6, 3, 3], finals=[6, 3, 3], steps=9),
+        adjustments=[("accumulate_grad_batches", 2, 1, 3, 1)],
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("options", LOADERS, ids=lambda options: "-".join(map(str, options.values())))
 def test_every_sample_is_seen_once_per_epoch(options: dict[str, Any], change: str) -> None:
     """Whatever the loader: no change loses a sample or repeats one; validation, epoch ends and schedules stay."""
-    shrinks = change.startswith("shrinks")
-    module, steps = RunsOut(fails=shrinks), Steps()
-    settings = {"effective_batch": "keep", "adjustment_frequency": 100} if shrinks else {}
-    automation = growing(module, **settings)
-    make_trainer([automation, steps], max_epochs=3, num_sanity_val_steps=0).fit(module, loader(**options), VALIDATION)
+    row = CHANGES[change]
+    module, steps = RunsOut(fails=change == SHRINKS), Steps()
+    automation = growing(module, **row.settings)
+    trainer = make_trainer([automation, steps], max_epochs=3, num_sanity_val_steps=0, **row.arguments)
+    trainer.fit(module, loader(**{"batch_size": row.batch_size, **options}), VALIDATION)
     assert [sorted(epoch) for epoch in module.epochs] == [list(range(SAMPLES))] * 3
     assert module.validations == [(0, SAMPLES), (1, SAMPLES), (2, SAMPLES)]
     assert module.ended == steps.of_schedule == 3
+    got = Counts(sizes=module.sizes, totals=module.totals, finals=module.finals, steps=steps.of_optimizer)
+    assert got == row.counts_with(options)
     changes = [(item.parameter, item.old, item.new, item.step, item.epoch) for item in automation.adjustments]
-    if shrinks:
-        assert module.sizes == [8] * 3 + [2] * 4 * 15
-        assert (module.totals, steps.of_optimizer) == ([6, 6, 6], 18)
-        assert changes == [("micro_batch_size", 8, 4, 3, 0), ("micro_batch_size", 4, 2, 3, 0)]
-    else:
-        assert module.sizes == [8] * 6 + [16] * 6
-        assert (module.totals, steps.of_optimizer) == ([6, 3, 3], 12)
-        assert changes == [("batch_size", 8, 16, 6, 1)]
+    assert changes == row.adjustments
 
 
 def test_a_last_batch_that_is_smaller_is_still_seen() -> None:

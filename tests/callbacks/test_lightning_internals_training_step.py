@@ -19,7 +19,8 @@ from lightning_automations.lightning_internals import (
     closure_parts,
     closure_with_parts,
     loader_states,
-    renumber_epoch,
+    recount_epoch,
+    renew_iterator,
     replace_closures,
     resumes_begun_epoch,
     starts_epoch_silently,
@@ -161,7 +162,8 @@ def test_an_epoch_is_counted_again(package: Any) -> None:
             trainer = self.trainer
             if trainer.current_epoch == 1:
                 training_loaders(trainer)[0].batch_sampler.batch_size = 32
-                renumber_epoch(trainer, scale=0.5)
+                recount_epoch(trainer, batches=2, validate_every=1)
+                renew_iterator(trainer)
                 assert trainer.num_training_batches == 2
                 assert trainer.val_check_batch == 1
                 assert trainer.estimated_stepping_batches == 4
@@ -181,6 +183,50 @@ def test_an_epoch_is_counted_again(package: Any) -> None:
     )
     trainer.fit(Module(), DataLoader(train_loader(16, 64).dataset, batch_size=16))
     assert trainer.global_step == 6
+
+
+@pytest.mark.parametrize("package", [pl, pytorch_lightning])
+def test_an_epoch_that_runs_is_counted_again(package: Any) -> None:
+    """Its end, its last batch and its validation come after the new number of batches, and the next epoch is whole."""
+    validated: list[tuple[int, int]] = []
+
+    class Module(package.LightningModule):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 1)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return self.layer(batch[0]).mean()
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            validated.append((self.trainer.current_epoch, self.trainer.fit_loop.batch_idx))
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            if self.trainer.current_epoch == 0 and batch_idx == 3:
+                training_loaders(self.trainer)[0].batch_sampler.batch_size = 8  # 16 of 64 samples are trained
+                recount_epoch(self.trainer, batches=10, validate_every=10)
+            elif self.trainer.current_epoch == 0:
+                assert self.trainer.is_last_batch == (batch_idx == 9)
+
+        def on_train_epoch_start(self) -> None:
+            if self.trainer.current_epoch == 1:
+                recount_epoch(self.trainer, batches=8, validate_every=8)
+
+    trainer = package.Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(Module(), DataLoader(train_loader(4, 64).dataset, batch_size=4), val_loader())
+    assert trainer.global_step == 18
+    assert validated == [(0, 9), (1, 7)]
 
 
 def test_a_checkpoint_says_where_the_loaders_were(tmp_path: Any) -> None:

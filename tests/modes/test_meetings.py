@@ -18,7 +18,7 @@ from lightning_automations import (
     IntelligentEarlyStopping,
     IntelligentLearningRateScheduler,
 )
-from lightning_automations.callbacks import loader_batch, run_parts
+from lightning_automations.callbacks import loader_changes, run_parts
 from lightning_automations.core.decision import Reason
 from tests.callbacks.helpers import Regression, make_trainer, train_loader, val_loader
 from tests.registry import TwoTerms
@@ -116,7 +116,7 @@ def a_schedule_made_for_the_run_blocks_growth(rule: bool, monkeypatch: pytest.Mo
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     if not rule:
-        monkeypatch.setattr(loader_batch, "growth_obstacle", lambda *_: None)
+        monkeypatch.setattr(loader_changes, "growth_obstacle", lambda *_: None)
     sizes = DynamicBatchSizeOptimizer(effective_batch="grow", adjustment_frequency=4)
     fit(OneCycle(), sizes)
     return not any(item.parameter == "batch_size" for item in sizes.adjustments)
