@@ -114,7 +114,7 @@ def _gradients(run: RunRecord) -> list[Chart]:
 def _batch(run: RunRecord) -> list[Chart]:
     lines = [
         Line(label, series, stepped=True)
-        for value, label in (("batch_size", "batch of the optimizer"), ("micro_batch_size", "largest piece in memory"))
+        for value, label in (("batch_size", "batch of the loader"), ("micro_batch_size", "largest piece in memory"))
         if (series := _value(run, BATCH, value)) is not None
     ]
     changes = [change for change in run.changes if change.automation == BATCH]
