@@ -28,6 +28,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 # Tests that may be skipped, by node id, each with its reason in a comment. Besides these, a test is skipped where its
 # mark needs_lightning asks for a newer Lightning (tests/requirements.py). Any other skip fails the run.
 ALLOWED_SKIPS: frozenset[str] = frozenset()
+# Whole runs, which repeat the lines that smaller tests cover. Tracing doubles their time and so is paused in them: what
+# the bars of coverage ask for is met by the others.
+NOT_TRACED = ("test_contracts.py", "modes", "benchmarks")
 # Asked once: a test may replace what the question reads files with.
 INSTALLED_LIGHTNING = Version(version("lightning"))
 
@@ -38,8 +41,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what the installed Lightning is too old for."""
+    """Leave out what the installed Lightning is too old for, and trace what is to be covered."""
+    folder = Path(__file__).parent
     for item in items:
+        if item.path.relative_to(folder).parts[0] in NOT_TRACED:
+            item.add_marker("no_cover")
         for reason in _unmet_needs(item):
             item.add_marker(pytest.mark.skip(reason=reason))
 
