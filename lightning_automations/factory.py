@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -15,13 +16,17 @@ from lightning_automations.callbacks.fallback_checks import problems_of_written_
 from lightning_automations.callbacks.gradient_clipping import AdaptiveGradientClipping
 from lightning_automations.callbacks.learning_rate import IntelligentLearningRateScheduler
 from lightning_automations.callbacks.loss_scheduling import DynamicLossScheduling
-from lightning_automations.config.loading import Check, load_settings
+from lightning_automations.config.document import read_document
+from lightning_automations.config.loading import Check, settings_of
 from lightning_automations.config.names import REGISTERED
+from lightning_automations.config.older_place import notes_on_older_place
 from lightning_automations.core.learning_rate_settings import LearningRateSettings
 from lightning_automations.core.settings import AutomationSettings
 from lightning_automations.registration import find_installed_automations
 
 __all__ = ["build_callbacks"]
+
+log = logging.getLogger(__name__)
 
 _CALLBACKS: Mapping[type[AutomationSettings], type[AutomationCallback]] = {
     callback.settings_class: callback
@@ -42,7 +47,9 @@ _CHECKS: Mapping[type[AutomationSettings], Check] = {LearningRateSettings: probl
 def build_callbacks(source: str | os.PathLike[str] | Mapping[Any, Any]) -> list[Callback]:
     """The callbacks that a configuration asks for, ready for ``Trainer(callbacks=...)``.
 
-    The section ``training_automations`` is looked for at the root and under ``train``; every other key is left alone.
+    The section ``training_automations`` is looked for at the root and under ``train``. Of all other keys only
+    ``dynamic_loss_scheduling`` is read, the older place of ``DynamicLossScheduling`` under ``train`` or at the root: it
+    is built from there with a warning, with a section or without, unless the section names it or is turned off.
     An automation is built when the section names it, in CamelCase or snake_case, and it is not disabled; an empty
     value takes the defaults. A section that names none builds all but ``DynamicLossScheduling`` and those of others,
     which are known by ``register_automation`` or an entry point and stand behind ours. ``enabled: false``
@@ -66,6 +73,9 @@ def build_callbacks(source: str | os.PathLike[str] | Mapping[Any, Any]) -> list[
         500
     """
     find_installed_automations()
-    written = dict(load_settings(source, checks=_CHECKS))
+    document = read_document(source)
+    written = dict(settings_of(document, checks=_CHECKS))
+    for note in notes_on_older_place(document):
+        log.warning(note)
     callbacks = {**_CALLBACKS, **REGISTERED}
     return [callback(**written[settings]) for settings, callback in callbacks.items() if settings in written]

@@ -16,6 +16,7 @@ from lightning_automations import (
     AdaptiveGradientClipping,
     ConfigError,
     DynamicBatchSizeOptimizer,
+    DynamicLossScheduling,
     IntelligentEarlyStopping,
     IntelligentLearningRateScheduler,
     build_callbacks,
@@ -193,3 +194,46 @@ def test_a_changed_file_builds_or_says_why(start: int, length: int, text: str) -
     changed.write_text(source[:start] + text + source[start + length :], encoding="utf-8")
     with suppress(ConfigError):
         assert len(build_callbacks(changed)) <= len(FOUR)
+
+
+OLDER = "train:\n  dynamic_loss_scheduling:\n    enabled: true\n    momentum: 0.5\n    history: 7\n"
+
+
+@pytest.mark.parametrize(
+    ("section", "built", "told"),
+    [
+        ("", 1, "c.yml:2: train.dynamic_loss_scheduling is the older place of DynamicLossScheduling"),
+        (f"  {SECTION}:\n", 5, "Not ours, and left alone: history."),
+        (f"  {SECTION}:\n    DynamicLossScheduling:\n", 1, "is not read: the section training_automations decides"),
+        (f"  {SECTION}:\n    enabled: false\n", 0, "is not read: the section training_automations decides"),
+    ],
+)
+def test_the_older_place_of_loss_scheduling_is_read_and_told(
+    section: str,
+    built: int,
+    told: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Once, with the line; and where the section wins, that is told instead."""
+    monkeypatch.chdir(tmp_path)
+    Path("c.yml").write_text(OLDER + section)
+    callbacks = build_callbacks("c.yml")
+    assert len(callbacks) == built
+    assert len(caplog.records) == 1
+    assert told in caplog.text
+    if "older place" in caplog.text:
+        assert isinstance(callbacks[-1], DynamicLossScheduling)
+        assert callbacks[-1].settings.momentum == 0.5
+
+
+def test_nothing_is_told_where_there_is_no_older_place(caplog: pytest.LogCaptureFixture) -> None:
+    """Nor of one in a mapping that is turned off; a mapping has no line."""
+    build_callbacks({SECTION: None, "train": {"dynamic_loss_scheduling": False}})
+    assert caplog.records == []
+    build_callbacks({"dynamic_loss_scheduling": {"momentum": 0.5}})
+    assert caplog.messages == [
+        "dynamic_loss_scheduling is the older place of DynamicLossScheduling: it is built from there. Move it to "
+        "training_automations.DynamicLossScheduling."
+    ]

@@ -22,27 +22,43 @@ _FIRST_STEPS = {"baseline_iterations": 20, "adaptation_frequency": 10}
 """The runs are short; of longer ones the defaults take the same share."""
 
 
-def _ours(**settings: Any) -> Callable[[], Sequence[Callback]]:
-    return lambda: [DynamicLossScheduling(journal=False, max_weight=1e6, **_FIRST_STEPS, **settings)]
+Method = Callable[[LossTask], Sequence[Callback]]
 
 
-METHODS: Mapping[str, Callable[[], Sequence[Callback]]] = {
-    FIXED: tuple,
+def _ours(**settings: Any) -> Method:
+    return lambda _: [DynamicLossScheduling(journal=False, max_weight=1e6, **_FIRST_STEPS, **settings)]
+
+
+_GRADNORM = "gradnorm"
+
+
+def _gradnorm(**settings: Any) -> Method:
+    return lambda task: _ours(method=_GRADNORM, shares="even", shared_parameters=f"network.{task.shared}", **settings)(
+        task
+    )
+
+
+METHODS: Mapping[str, Method] = {
+    FIXED: lambda _: (),
     "magnitudes, given shares": _ours(),
     "magnitudes, even shares": _ours(shares="even"),
     "dynamic weight average, even shares": _ours(method="dynamic_weight_average", shares="even"),
     "uncertainty, even shares": _ours(method="uncertainty", shares="even"),
     "relative balancing, even shares": _ours(method="relative_balancing", shares="even"),
+    "gradnorm, even shares": _gradnorm(),
+    "gradnorm with alpha 0, even shares": _gradnorm(asymmetry=0.0),
 }
-"""By the name in the table: the callbacks of one run."""
+"""By the name in the table: the callbacks of one run of a task."""
 
 
-def measure(*, seeds: Iterable[int], tasks: Sequence[LossTask] = TASKS) -> Iterator[LossOutcome]:
+def measure(
+    *, seeds: Iterable[int], tasks: Sequence[LossTask] = TASKS, methods: Iterable[str] = tuple(METHODS)
+) -> Iterator[LossOutcome]:
     """Every method on every job; a run that ends with an error counts as one without scores."""
     for task in tasks:
         for job in jobs(task, seeds=seeds):
-            for method, callbacks in METHODS.items():
-                yield _run(job, method, callbacks())
+            for method in methods:
+                yield _run(job, method, METHODS[method](task))
 
 
 def _run(job: LossJob, method: str, callbacks: Sequence[Callback]) -> LossOutcome:
@@ -68,12 +84,14 @@ def section(rows: Iterable[Mapping[str, Any]], *, tasks: Sequence[LossTask] = TA
         "term's test score is below that of well-set fixed weights by more than its margin. *Harm* is how far the "
         "worst term of well-set runs lies below the mean of the fixed ones, in percent of it; that of the fixed runs "
         "is their own scatter. With *given shares* a method takes the weights for what the user wants, with *even "
-        "shares* it does not ask for them. The well-set weights of `tumours` are even themselves."
+        "shares* it does not ask for them. The well-set weights of `tumours` are even themselves. *Gradnorm* takes the "
+        "gradients by the last layer that all terms share."
     ]
     for task in tasks:
         found = [one for one in outcomes if one.task == task.name]
         if found:
             parts += [f"### {task.name}: {len(task.weights)} terms ({', '.join(task.weights)})", _table(task, found)]
+            parts.append(_worth_of_gradients(task, found))
     return "\n\n".join(parts) + "\n"
 
 
@@ -96,6 +114,21 @@ def _table(task: LossTask, outcomes: Sequence[LossOutcome]) -> str:
         )
     head = ("method", "mis-set: succeed", "x 0.01", "x 100", "well set: succeed", "harm, %: mean (worst)")
     return table(head, rows)
+
+
+def _worth_of_gradients(task: LossTask, outcomes: Sequence[LossOutcome]) -> str:
+    """What the gradients, which cost a backward pass for each term, rescue beyond the terms alone."""
+    reference = references(outcomes, task)
+    rescued = dict.fromkeys(METHODS, 0)
+    for one in outcomes:
+        rescued[one.method] += one.term is not None and succeeds(one, task, reference)
+    with_gradients = max(count for method, count in rescued.items() if _GRADNORM in method)
+    without = max(count for method, count in rescued.items() if _GRADNORM not in method)
+    verdict = "earn their cost" if with_gradients > without else "do not earn their cost"
+    return (
+        f"The gradients {verdict} here: with them at most {with_gradients} of the mis-set runs succeed, with the "
+        f"terms alone {without}."
+    )
 
 
 def _count(outcomes: Sequence[LossOutcome], task: LossTask, reference: Mapping[str, float]) -> str:

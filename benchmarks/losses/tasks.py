@@ -36,6 +36,7 @@ class LossTask:
         scores: Outputs and targets to a score of each term, better when it is higher.
         weights: The well-set weight of each term.
         margins: By term: a run succeeds when no score is further than this below that of well-set fixed weights.
+        shared: The last layer that all terms share, by its name in the network.
         rate: Learning rate of AdamW.
         steps: Optimizer steps of a run.
         batch_size: Samples of a batch.
@@ -49,6 +50,7 @@ class LossTask:
     scores: ByTerm
     weights: Mapping[str, float]
     margins: Mapping[str, float]
+    shared: str
     rate: float
     steps: int
     batch_size: int
@@ -106,6 +108,7 @@ UPSCALING = LossTask(
     scores=_restoration_scores,
     weights={"l1": 1.0, "ssim": 0.1},
     margins={"l1": PHOTOGRAPHS.margin, "ssim": 0.002},
+    shared="tail",
     rate=2e-3,  # the one that the scoreboard found for these photographs
     steps=PHOTOGRAPHS.steps,
     batch_size=PHOTOGRAPHS.batch_size,
@@ -120,6 +123,7 @@ TUMOURS = LossTask(
     scores=_tumour_scores,
     weights={"diagnosis": 1.0, "texture": 1.0, "smoothness": 1.0},
     margins={"diagnosis": 0.02, "texture": 0.05, "smoothness": 0.05},
+    shared="0",
     rate=1e-2,
     steps=300,
     batch_size=32,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from lightning_automations.callbacks.base import AutomationCallback
 from lightning_automations.callbacks.ranks import Across
+from lightning_automations.callbacks.term_gradients import TermGradients
 from lightning_automations.callbacks.weighted_losses import read_weights, write_weights
 from lightning_automations.core.errors import ConfigError, Problem, nearest
 from lightning_automations.core.events import Event, EventKind
@@ -29,6 +31,12 @@ _NO_TERMS = (
     "no term has been read: return them from the training step under loss_terms, or name the logged ones in terms"
 )
 
+_NO_GRADIENTS = (
+    "no term has a gradient by shared_parameters: the weights stay as they are. Name what all terms go through, "
+    "outside of reentrant checkpointing, and give self.weighted(...) terms that are not detached"
+)
+_NORM_OF = "gradient_norm of {}"
+
 
 class DynamicLossScheduling(AutomationCallback):
     """Balances the weights of a loss with several terms.
@@ -42,6 +50,11 @@ class DynamicLossScheduling(AutomationCallback):
     ``method``. A changed weight changes what the loss means: the learning-rate automation and the stopper look anew.
     Several ranks decide on the mean of their terms. Terms stay on the device and are fetched once a decision.
 
+    ``gradnorm`` needs ``WeightedLosses``, automatic optimization and whole parameters (no FSDP, no DeepSpeed). It
+    measures the terms' gradients by ``shared_parameters`` in one batch of every ``gradient_frequency`` steps, before
+    the backward pass and apart from it: gradients are what they would be without it. Several ranks decide on the mean
+    of their norms.
+
     Do not use it where the weights mean something of their own (a likelihood, a physical unit), or where the training
     step itself changes them.
 
@@ -52,7 +65,7 @@ class DynamicLossScheduling(AutomationCallback):
 
     Raises:
         ConfigError: If a setting is wrong; as training starts, if ``terms`` or ``fallback`` names a term that the
-            module does not have.
+            module does not have, ``shared_parameters`` names no parameter that is trained, or ``gradnorm`` cannot work.
 
     Example:
         >>> DynamicLossScheduling(method="uncertainty").settings.baseline_iterations
@@ -67,6 +80,7 @@ class DynamicLossScheduling(AutomationCallback):
     brain: LossSchedulingBrain
 
     _readings: dict[str, DeferredReadings]
+    _gradients: TermGradients
     _has_weights: bool
     _told_of_silence: bool
 
@@ -79,6 +93,8 @@ class DynamicLossScheduling(AutomationCallback):
             self.note(trainer, _NO_WEIGHTS)
             return
         self._refuse_unknown_terms(weights)
+        if self.settings.needs_gradients:
+            self._gradients.begin(trainer, pl_module, self.settings)
         self.brain.begin(weights, step=trainer.global_step)
         self._readings = {name: self._readings.get(name, DeferredReadings()) for name in weights}
         self._has_weights = True
@@ -88,7 +104,22 @@ class DynamicLossScheduling(AutomationCallback):
     def period_steps(self) -> int | None:
         return self.effective_settings.adaptation_frequency if self._has_weights else None
 
+    @property
+    def _measures(self) -> bool:
+        return self.settings.needs_gradients and self.active and self._has_weights
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._measures:
+            frequency = self.effective_settings.gradient_frequency
+            self._gradients.before_batch(pl_module, step=trainer.global_step, frequency=frequency)
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        if self._measures:
+            names = [name for name, weight in self.brain.weights.items() if weight > 0]
+            self._guarded(trainer, self._gradients.before_backward, trainer, pl_module, names)
+
     def after_batch(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any) -> None:
+        self._gradients.after_batch(pl_module)
         terms = outputs.get("loss_terms") if isinstance(outputs, Mapping) else None
         if not isinstance(terms, Mapping):
             return
@@ -101,21 +132,27 @@ class DynamicLossScheduling(AutomationCallback):
         for name, logged in self.settings.terms.items():
             value = trainer.callback_metrics.get(logged)
             taken[name] = [float(value)] if isinstance(value, Tensor) else []
+        if self.settings.needs_gradients:
+            taken.update({_NORM_OF.format(name): self._gradients.take(name) for name in self.brain.weights})
         return {name: mean([abs(value) for value in finite(values)]) for name, values in taken.items()}
 
     def across_ranks(self) -> Mapping[str, Across]:
-        return dict.fromkeys(self.brain.weights, Across.MEAN)
+        names = [*self.brain.weights]
+        if self.settings.needs_gradients:
+            names += [_NORM_OF.format(name) for name in self.brain.weights]
+        return dict.fromkeys(names, Across.MEAN)
 
     def decide(self, trainer: Trainer, pl_module: LightningModule, readings: Mapping[str, float]) -> None:
+        norms = {name: readings.get(_NORM_OF.format(name), math.nan) for name in self.brain.weights}
         if not finite(list(readings.values())):
-            if not self._told_of_silence:
-                self.note(trainer, _NO_TERMS)
-            self._told_of_silence = True
+            self._tell_of_silence(trainer, _NO_TERMS)
             return
+        if self.settings.needs_gradients and not any(norm > 0 for norm in norms.values()):
+            self._tell_of_silence(trainer, _NO_GRADIENTS)
         step = trainer.global_step
         # The same number on every rank, and again in a resumed run.
         draw = random.Random(step).random()
-        made = self.brain.observe(step=step, epoch=trainer.current_epoch, terms=readings, draw=draw)
+        made = self.brain.observe(step=step, epoch=trainer.current_epoch, terms=readings, draw=draw, norms=norms)
         for adjustment in made:
             if self._retired:
                 return
@@ -128,6 +165,7 @@ class DynamicLossScheduling(AutomationCallback):
             self.brain.forget()
             for readings in self._readings.values():
                 readings.clear()
+            self._gradients.clear()
 
     def apply_fallback(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._has_weights:
@@ -141,12 +179,14 @@ class DynamicLossScheduling(AutomationCallback):
     def extra_state(self) -> dict[str, Any]:
         return {
             "readings": {name: readings.fetch() for name, readings in self._readings.items()},
+            "gradients": self._gradients.state_dict(),
             "told_of_silence": self._told_of_silence,
         }
 
     def load_extra_state(self, state: Mapping[str, Any]) -> None:
         self._has_weights = False
         self._told_of_silence = bool(state.get("told_of_silence", False))
+        self._gradients = TermGradients(state.get("gradients", {}))
         self._readings = {}
         for name, values in state.get("readings", {}).items():
             self._readings[name] = DeferredReadings()
@@ -157,6 +197,11 @@ class DynamicLossScheduling(AutomationCallback):
     def _announce(self, trainer: Trainer) -> None:
         event = Event(kind=EventKind.LOSS_WEIGHTS_CHANGED, step=trainer.global_step)
         self.session.announce(trainer, event, source=self)
+
+    def _tell_of_silence(self, trainer: Trainer, message: str) -> None:
+        if not self._told_of_silence:
+            self.note(trainer, message)
+        self._told_of_silence = True
 
     def _refuse_unknown_terms(self, weights: Mapping[str, float]) -> None:
         problems = [

@@ -29,6 +29,8 @@ class WeightedLosses:
     """
 
     loss_weights: Mapping[str, float]
+    _term_graphs: dict[str, Tensor] | None = None
+    """Filled by ``weighted`` where DynamicLossScheduling has asked for the terms with their graph, in this batch."""
 
     def weighted(self, **terms: Tensor) -> dict[str, Any]:
         """What ``training_step`` returns: the weighted sum under ``loss``, and the terms under ``loss_terms``.
@@ -43,6 +45,8 @@ class WeightedLosses:
         if unknown or not terms:
             named = ", ".join(self.loss_weights)
             raise ValueError(f"expected terms of loss_weights ({named}), got {unknown or 'none'}")
+        if self._term_graphs is not None:
+            self._term_graphs.update(terms)
         loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
         return {"loss": loss, "loss_terms": {name: term.detach() for name, term in terms.items()}}
 

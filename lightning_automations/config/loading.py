@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from lightning_automations.config.document import Document, read_document
 from lightning_automations.config.names import BUILT_UNNAMED, REGISTERED, SECTION, SETTINGS_CLASSES, known_automations
+from lightning_automations.config.older_place import OlderPlace, read_older_place
 from lightning_automations.config.section import Section, not_a_mapping, read_sections
 from lightning_automations.config.yaml_tree import joined
 from lightning_automations.core.checking import checked
 from lightning_automations.core.errors import ConfigError, Problem, nearest
+from lightning_automations.core.loss_scheduling_settings import LossSchedulingSettings
 from lightning_automations.core.settings import SECTION_SETTINGS, AutomationSettings
 
 __all__ = ["Check", "Written", "load_settings", "settings_of"]
@@ -57,17 +58,29 @@ def settings_of(document: Document, *, checks: Mapping[type[AutomationSettings],
     """
     problems = list(document.problems)
     automations: list[Written] = []
+    older = read_older_place(document)
     try:
-        for section in read_sections(document):
+        sections = read_sections(document, optional=older is not None)
+        for section in sections:
             written, found = _automations(section, document, checks or {})
             automations += written
             problems += [*section.problems, *found]
+        if older is not None and not older.is_overruled(sections[0] if sections else None):
+            problems += older.problems
+            automations.append(_from_older(older, sections))
     except ConfigError as error:
         problems += error.problems
     if problems:
         located = [document.located(problem) for problem in problems]
         raise ConfigError(sorted(located, key=lambda problem: problem.line or 0))
     return automations
+
+
+def _from_older(older: OlderPlace, sections: Sequence[Section]) -> Written:
+    """What the section has for all automations holds for this one, too."""
+    shared = sections[0].values if sections else {}
+    inherited = {name: shared[name] for name in _INHERITED if name in shared}
+    return LossSchedulingSettings, {**inherited, **older.values}
 
 
 def _automations(
@@ -122,7 +135,7 @@ def _written(
     try:
         automation.from_mapping(value)
     except ConfigError as error:
-        problems = [*(_moved(problem, automation.automation, path) for problem in error.problems), *problems]
+        problems = [*(problem.moved(automation.automation, path) for problem in error.problems), *problems]
     return dict(value), problems
 
 
@@ -133,11 +146,6 @@ def _without_consequences(problems: list[Problem], value: object, path: str, sec
         return problems
     written = tuple(joined(path, name) for name in value) if isinstance(value, Mapping) else ()
     return [problem for problem in problems if problem.path.startswith(written) and problem.path not in unread]
-
-
-def _moved(problem: Problem, automation: str, path: str) -> Problem:
-    """The problem under the path of the file, which may call the automation by another name."""
-    return replace(problem, path=path + problem.path[len(automation) :])
 
 
 def _unknown(name: str, path: str, known: Sequence[str]) -> Problem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,13 +33,19 @@ class Section:
     problems: tuple[Problem, ...]
 
 
-def read_sections(document: Document) -> list[Section]:
+def read_sections(document: Document, *, optional: bool = False) -> list[Section]:
     """The section of a configuration; a second one is a problem, and read all the same for what is wrong in it.
+
+    Args:
+        document: The configuration.
+        optional: Whether there may be none. One with a name that is nearly right counts as one that is meant.
 
     Raises:
         ConfigError: If there is none.
     """
-    places = _places(document)
+    places = _places(document, optional=optional)
+    if not places:
+        return []
     sections = [_read(document, path, container) for path, container in places]
     first, *others = sections
     return [first, *(_second(document, section, first.path) for section in others)]
@@ -78,7 +84,7 @@ def _kind(value: object) -> str:
     return "a list" if isinstance(value, list) else f"{value!r} ({type(value).__name__})"
 
 
-def _places(document: Document) -> list[tuple[Path, Any]]:
+def _places(document: Document, *, optional: bool) -> list[tuple[Path, Any]]:
     """The path of each section and the mapping that holds it."""
     root, reader = document.data, Reader(document.data)
     places: list[tuple[Path, Any]] = [((SECTION,), root)] if SECTION in keys_of(root) else []
@@ -87,7 +93,9 @@ def _places(document: Document) -> list[tuple[Path, Any]]:
     if not places:
         problems = [problem for _, problem in containers.values() if problem is not None]
         train, _ = containers.get(TRAIN, (None, None))
-        raise ConfigError(problems or [_no_section(root, train)])
+        close = _close_names(root, train)
+        if problems or close or not optional:
+            raise ConfigError(problems or [_no_section(close)])
     return places
 
 
@@ -103,9 +111,12 @@ def _second(document: Document, section: Section, first: str) -> Section:
     return replace(section, problems=(problem, *section.problems))
 
 
-def _no_section(root: Mapping[Any, Any], train: object) -> Problem:
+def _close_names(root: Mapping[Any, Any], train: object) -> list[str]:
     names = [*keys_of(root), *(keys_of(train) if isinstance(train, Mapping) else ())]
-    close = [name for name in names if isinstance(name, str) and nearest(name, [SECTION])]
+    return [name for name in names if isinstance(name, str) and nearest(name, [SECTION])]
+
+
+def _no_section(close: Sequence[str]) -> Problem:
     advice = f"An empty '{SECTION}:' builds all automations with their defaults."
     return Problem(
         path=SECTION,

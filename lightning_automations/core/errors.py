@@ -34,6 +34,10 @@ class Problem:
         """The same problem, its path seen from one level further out."""
         return replace(self, path=f"{prefix}.{self.path}" if self.path else prefix)
 
+    def moved(self, prefix: str, path: str) -> Problem:
+        """The same problem under another path than the prefix: that of the file, which may name things otherwise."""
+        return replace(self, path=path + self.path[len(prefix) :])
+
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
         where = "".join(f"{part}: " for part in (place, self.path) if part)

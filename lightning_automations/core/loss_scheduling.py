@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from lightning_automations.core.decision import Adjustment, Reason
 from lightning_automations.core.loss_scheduling_settings import LossSchedulingSettings
 from lightning_automations.core.loss_weighting import (
     DynamicWeightAverage,
+    GradNorm,
     Magnitudes,
     RelativeBalancing,
     Sizes,
@@ -39,9 +41,10 @@ class LossSchedulingState:
         base: The weights that the methods start from: those given, or those of the calibration.
         proposed: What the method would have; small changes add up here.
         sizes: Smoothed absolute values of the terms.
+        norms: Smoothed norms of their gradients, where the method asks for them.
         before: The same at the decision before.
         start: The same when the baseline was complete.
-        shares: The shares of the loss that are held.
+        shares: The shares of the loss that are held; for ``gradnorm`` those of the norms.
         first_step: The step at which the baseline began.
         is_calibrated: Whether it is complete.
     """
@@ -51,6 +54,7 @@ class LossSchedulingState:
     base: dict[str, float] = field(default_factory=dict)
     proposed: dict[str, float] = field(default_factory=dict)
     sizes: dict[str, float] = field(default_factory=dict)
+    norms: dict[str, float] = field(default_factory=dict)
     before: dict[str, float] = field(default_factory=dict)
     start: dict[str, float] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
@@ -85,7 +89,15 @@ class LossSchedulingBrain:
         if set(weights) != set(self.state.weights):
             self.state = LossSchedulingState(given=dict(weights), weights=dict(weights), first_step=step)
 
-    def observe(self, *, step: int, epoch: int, terms: Mapping[str, float], draw: float) -> list[Adjustment]:
+    def observe(
+        self,
+        *,
+        step: int,
+        epoch: int,
+        terms: Mapping[str, float],
+        draw: float,
+        norms: Mapping[str, float] = MappingProxyType({}),
+    ) -> list[Adjustment]:
         """Take the mean sizes of the terms since the last decision, and say which weights to change.
 
         Args:
@@ -93,6 +105,8 @@ class LossSchedulingBrain:
             epoch: The epoch, counted from 0.
             terms: Mean absolute value of each unweighted term; NaN: there was none.
             draw: A random number, 0 to below 1, the same on all ranks.
+            norms: Mean Euclidean norm of each unweighted term's gradient by the shared parameters, for ``gradnorm``;
+                NaN: there was none.
 
         Returns:
             One adjustment for each weight that changes; none where nothing does.
@@ -100,11 +114,8 @@ class LossSchedulingBrain:
         state = self.state
         state.before = dict(state.sizes)
         for name in state.weights:
-            size = terms.get(name, math.nan)
-            if _LEAST_SIZE < size < _LARGEST_SIZE:
-                known = state.sizes.get(name, size)
-                share = self._settings.momentum if state.is_calibrated else 0.5
-                state.sizes[name] = share * known + (1 - share) * size
+            self._smooth(state.sizes, name, terms.get(name, math.nan))
+            self._smooth(state.norms, name, norms.get(name, math.nan))
         if state.is_calibrated:
             return self._change(step, epoch, self._proposed(draw), Reason.TERMS_OUT_OF_BALANCE)
         if step - (state.first_step or 0) < self._settings.baseline_iterations or not self._known():
@@ -129,15 +140,26 @@ class LossSchedulingBrain:
 
     # Inside ----------------------------------------------------------------------------------------------------------
 
+    def _smooth(self, kept: dict[str, float], name: str, value: float) -> None:
+        if _LEAST_SIZE < value < _LARGEST_SIZE:
+            share = self._settings.momentum if self.state.is_calibrated else 0.5
+            kept[name] = share * kept.get(name, value) + (1 - share) * value
+
+    def _balanced(self) -> Mapping[str, float]:
+        """What the weights share out: the norms of the gradients, or the terms themselves."""
+        return self.state.norms if self._settings.needs_gradients else self.state.sizes
+
     def _known(self) -> list[str]:
-        """The terms that can be balanced: those with a size and a weight."""
-        state = self.state
-        return [name for name, weight in state.weights.items() if weight > 0 and name in state.sizes]
+        """The terms that can be balanced: those with a size and a weight, and a gradient where it is asked for."""
+        state, balanced = self.state, self._balanced()
+        return [
+            name for name, weight in state.weights.items() if weight > 0 and name in state.sizes and name in balanced
+        ]
 
     def _calibrate(self, step: int, epoch: int) -> list[Adjustment]:
-        state, names = self.state, self._known()
+        state, names, balanced = self.state, self._known(), self._balanced()
         state.is_calibrated, state.start = True, dict(state.sizes)
-        contributions = {name: state.weights[name] * state.sizes[name] for name in names}
+        contributions = {name: state.weights[name] * balanced[name] for name in names}
         state.base, state.proposed = dict(state.weights), dict(state.weights)
         if not self._settings.auto_calibrate:
             state.shares = shares_of(contributions)
@@ -145,7 +167,7 @@ class LossSchedulingBrain:
         even = self._settings.shares == "even"
         meant = {name: 1.0 if even else state.given[name] for name in names}
         state.shares, whole = shares_of(meant), math.fsum(contributions.values())
-        wanted = {name: state.shares[name] * whole / state.sizes[name] for name in names}
+        wanted = {name: state.shares[name] * whole / balanced[name] for name in names}
         made = self._change(step, epoch, wanted, Reason.CALIBRATED)
         state.base = dict(state.weights)
         if self._settings.method == "uncertainty":  # it divides by the sizes itself
@@ -166,6 +188,7 @@ class LossSchedulingBrain:
             given={name: state.base[name] for name in names},
             weights={name: state.proposed[name] for name in names},
             shares=shares_of({name: state.shares[name] for name in names}),
+            norms={name: state.norms[name] for name in names if name in state.norms},
             looks_back=draw < _LOOK_BACK,
         )
         state.proposed.update({name: self._within(name, weight) for name, weight in self._method.weigh(sizes).items()})
@@ -186,13 +209,18 @@ class LossSchedulingBrain:
                 old=state.weights[name],
                 new=weight,
                 reason=reason,
-                evidence={"size": state.sizes[name], "share": state.shares[name]},
+                evidence=self._evidence(name),
             )
             for name, weight in bounded.items()
             if weight != state.weights[name]
         ]
         state.weights.update(bounded)
         return made
+
+    def _evidence(self, name: str) -> dict[str, float]:
+        state = self.state
+        norm = {"gradient_norm": state.norms[name]} if self._settings.needs_gradients else {}
+        return {"size": state.sizes[name], "share": state.shares[name], **norm}
 
     def _within(self, name: str, weight: float) -> float:
         """Inside the bounds; a weight that was given beyond them moves them."""
@@ -208,4 +236,5 @@ def _method(settings: LossSchedulingSettings) -> WeightingMethod:
         return Uncertainty()
     if settings.method == "relative_balancing":
         return RelativeBalancing(settings.temperature, settings.momentum)
-    return Magnitudes(1 - (1 - settings.adaptation_rate) ** settings.adaptation_frequency)
+    rate = 1 - (1 - settings.adaptation_rate) ** settings.adaptation_frequency  # of all steps of a decision together
+    return GradNorm(rate, settings.asymmetry) if settings.needs_gradients else Magnitudes(rate)

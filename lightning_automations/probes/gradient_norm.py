@@ -19,6 +19,7 @@ __all__ = [
     "gradient_norms",
     "is_sharded",
     "norm_of_huge",
+    "norms_of",
     "parameters_with_gradients",
     "scale_gradients",
     "shardings",
@@ -43,7 +44,11 @@ def gradient_norms(parameters: Sequence[Tensor]) -> Tensor:
     Args:
         parameters: Parameters that have gradients, one or more.
     """
-    gradients = [_seen(parameter) for parameter in parameters]
+    return norms_of([_seen(parameter) for parameter in parameters])
+
+
+def norms_of(gradients: list[Tensor]) -> Tensor:
+    """As ``gradient_norms``, of dense tensors: one or more."""
     # In 16 bits the norm of finite gradients overflows from 65,504 on.
     wide = torch.float32 if {gradient.dtype for gradient in gradients} <= _HALF else None
     stacked = _stacked(torch._foreach_norm(gradients, 2, wide))

@@ -30,11 +30,14 @@ def test_the_fast_demo_shows_all_it_promises(tmp_path: Path, capsys: pytest.Capt
     assert _psnr_in_row(shown, "with automations") > bicubic + 0.3
     assert _psnr_in_row(shown, "without automations") > bicubic + 0.3
     assert "Early stopping did not end the run" in shown
+    weights = {name: float(weight) for name, weight in re.findall(r"(l1|ssim) ([\d.e-]+) \(given", shown)}
+    assert set(weights) == {"l1", "ssim"}
+    assert weights["ssim"] < 0.1  # its given weight says a tenth of the L1 term's share, and it has a half
 
     journal = [
         json.loads(line) for line in (output / "with_automations" / "automations.jsonl").read_text().splitlines()
     ]
-    assert {"AdaptiveGradientClipping", "IntelligentEarlyStopping"} <= {entry["automation"] for entry in journal}
+    assert {"AdaptiveGradientClipping", "DynamicLossScheduling"} <= {entry["automation"] for entry in journal}
     for name in ("with_automations", "without_automations"):
         assert "val/psnr" in (output / name / "metrics.csv").read_text().splitlines()[0]
     with Image.open(output / "comparison.png") as picture:
@@ -46,7 +49,7 @@ def _psnr_in_row(shown: str, name: str) -> float:
     return float(value)
 
 
-def test_the_example_names_all_four_automations() -> None:
+def test_the_example_names_all_automations() -> None:
     """The file that the demo loads when no other is given builds one callback each."""
     names = [type(callback).__name__ for callback in build_callbacks(example_config())]
     assert names == [
@@ -54,6 +57,7 @@ def test_the_example_names_all_four_automations() -> None:
         "DynamicBatchSizeOptimizer",
         "AdaptiveGradientClipping",
         "IntelligentEarlyStopping",
+        "DynamicLossScheduling",
     ]
 
 
@@ -61,12 +65,13 @@ def test_the_example_is_in_the_scale_of_the_run() -> None:
     """Every automation can act before the run is over: no count of steps is beyond its end."""
     steps_if_the_batch_doubles = FULL.samples // (2 * FULL.batch_size)
     settings = [callback.settings for callback in build_callbacks(example_config())]
-    rate, batch, clipping, stopper = settings
+    rate, batch, clipping, stopper, losses = settings
     assert 3 * rate.plateau_patience < steps_if_the_batch_doubles
     assert 3 * batch.adjustment_frequency < steps_if_the_batch_doubles
     assert clipping.monitoring_frequency < 50
     assert stopper.min_iterations + stopper.patience < steps_if_the_batch_doubles
     assert stopper.min_epochs < FULL.epochs
+    assert losses.baseline_iterations + 3 * losses.adaptation_frequency < steps_if_the_batch_doubles
 
 
 def test_a_wrong_file_is_explained_before_anything_is_trained(

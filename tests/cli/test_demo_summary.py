@@ -7,7 +7,15 @@ from rich.console import Console
 
 from lightning_automations.cli.demo.model import Quality
 from lightning_automations.cli.demo.progress import Validation
-from lightning_automations.cli.demo.summary import Comparison, adjustments_table, quality_table, saving, show, verdict
+from lightning_automations.cli.demo.summary import (
+    Comparison,
+    adjustments_table,
+    loss_weights,
+    quality_table,
+    saving,
+    show,
+    verdict,
+)
 from lightning_automations.core.decision import Adjustment, Reason
 
 PLATEAU = Adjustment(
@@ -53,6 +61,8 @@ def comparison(*, ours_samples: int = 3000) -> Comparison:
         ours_validations=[validation(1000, 31.0), validation(ours_samples, 31.4)],
         plain_validations=[validation(samples, 30.0 + gain) for samples, gain in PLAIN_GAINS.items()],
         samples_planned=4000,
+        weights_given={"l1": 1.0, "ssim": 0.1},
+        weights={"l1": 1.25, "ssim": 0.01234567},
     )
 
 
@@ -110,6 +120,13 @@ def test_the_saving_is_counted_in_samples_and_seconds() -> None:
 def test_nothing_is_saved_by_a_run_to_the_end() -> None:
     """No stop, no claim."""
     assert saving(comparison(ours_samples=4000)) == "Early stopping did not end the run: it saved nothing."
+
+
+def test_the_weights_of_the_loss_stand_beside_those_that_were_given() -> None:
+    """Whoever adapts the demo sees what its own loss would get."""
+    assert loss_weights(comparison()) == (
+        "Weights of the loss at the end: l1 1.25 (given: 1), ssim 0.01235 (given: 0.1)."
+    )
 
 
 def test_the_summary_lists_what_lies_in_the_folder(tmp_path: Path) -> None:

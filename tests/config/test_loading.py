@@ -11,8 +11,10 @@ from lightning_automations.config.loading import load_settings
 from lightning_automations.config.names import AUTOMATIONS
 from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
 from lightning_automations.core.errors import ConfigError, Problem
+from lightning_automations.core.loss_scheduling_settings import LossSchedulingSettings
 
 SECTION = "training_automations"
+LOSSES = LossSchedulingSettings.automation
 FOUR = [
     "IntelligentLearningRateScheduler",
     "DynamicBatchSizeOptimizer",
@@ -103,10 +105,52 @@ def test_journal_and_dry_run_of_the_section_hold_for_all() -> None:
     assert _loaded({"dry_run": True}) == [(name, {"dry_run": True}) for name in FOUR]
 
 
-def test_the_older_key_of_loss_scheduling_is_not_ours() -> None:
-    """`train.dynamic_loss_scheduling` belongs to the program that reads it."""
-    source = {"train": {"dynamic_loss_scheduling": {"enabled": True}, SECTION: {"early_stopping": None}}}
-    assert len(load_settings(source)) == 1
+def test_the_older_place_of_loss_scheduling_is_read() -> None:
+    """Beside the section, with what the section has for all; values that are not ours are left alone."""
+    older = {"enabled": True, "momentum": 0.5, "history": 7}
+    source = {"train": {"dynamic_loss_scheduling": older, SECTION: {"early_stopping": None, "journal": False}}}
+    assert load_settings(source) == [
+        (EarlyStoppingSettings, {"journal": False}),
+        (LossSchedulingSettings, {"journal": False, "enabled": True, "momentum": 0.5}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("older", "section", "built"),
+    [
+        ({"enabled": True}, None, [*FOUR, LOSSES]),
+        (True, {"enabled": True}, [*FOUR, LOSSES]),
+        ({"enabled": False}, None, FOUR),
+        (False, None, FOUR),
+        ({"enabled": True}, {"enabled": False}, []),
+        ({"momentum": 0.1}, {LOSSES: {"momentum": 0.2}}, [LOSSES]),
+        ({"momentum": 0.1}, {"dynamic_loss_scheduling": {"enabled": False}, "early_stopping": None}, FOUR[-1:]),
+    ],
+)
+def test_the_section_decides_over_the_older_place(older: object, section: object, built: list[str]) -> None:
+    """Where it names loss scheduling or is turned off; else both hold."""
+    source = {"train": {"dynamic_loss_scheduling": older}, SECTION: section}
+    assert [kind.automation for kind, _ in load_settings(source)] == built
+    if built == [LOSSES]:
+        assert load_settings(source)[0][1] == {"momentum": 0.2}
+
+
+def test_the_older_place_needs_no_section() -> None:
+    """Its name nearly right, the section is missed all the same."""
+    assert _loaded_from({"train": {"dynamic_loss_scheduling": {"shares": "even"}}}) == [(LOSSES, {"shares": "even"})]
+    assert _loaded_from({"dynamic_loss_scheduling": True}) == [(LOSSES, {"enabled": True})]
+    with pytest.raises(ConfigError, match="Is 'training_automation' meant for it"):
+        load_settings({"dynamic_loss_scheduling": True, "training_automation": {}})
+
+
+def test_wrong_values_in_the_older_place_are_told_at_their_line() -> None:
+    """As everywhere."""
+    told = _told("train:\n  dynamic_loss_scheduling:\n    momentum: 7\n")
+    assert told.startswith("c.yml:3: train.dynamic_loss_scheduling.momentum: expected")
+
+
+def _loaded_from(source: dict[str, object]) -> list[tuple[str, dict[str, object]]]:
+    return [(kind.automation, written) for kind, written in load_settings(source)]
 
 
 SETTINGS_OF_CLIPPING = (
@@ -404,6 +448,6 @@ def test_what_could_not_be_read_is_told_once() -> None:
 
 
 def test_a_foreign_file_without_a_section_says_so() -> None:
-    """A configuration of another program, loss scheduling in its old place included, has nothing of ours."""
-    text = "train:\n  optim_g:\n    lr: !!float 2e-4\n  dynamic_loss_scheduling:\n    enabled: true\n"
+    """A configuration of another program, loss scheduling turned off in its old place, has nothing of ours."""
+    text = "train:\n  optim_g:\n    lr: !!float 2e-4\n  dynamic_loss_scheduling:\n    enabled: false\n"
     assert "got a document without it" in _told(text)

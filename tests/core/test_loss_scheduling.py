@@ -15,21 +15,27 @@ from lightning_automations.core.errors import ConfigError
 from lightning_automations.core.loss_scheduling import LossSchedulingBrain
 from lightning_automations.core.loss_scheduling_settings import LossSchedulingSettings
 
-METHODS = ["magnitudes", "dynamic_weight_average", "uncertainty", "relative_balancing"]
+METHODS = ["magnitudes", "dynamic_weight_average", "uncertainty", "relative_balancing", "gradnorm"]
+
+
+def settings_of(**settings: Any) -> LossSchedulingSettings:
+    """Settings with a baseline of 100 steps."""
+    return LossSchedulingSettings(**{"baseline_iterations": 100, "shared_parameters": "layer", **settings})
 
 
 def brain_of(weights: dict[str, float] | None = None, **settings: Any) -> LossSchedulingBrain:
     """A brain whose baseline is complete after 100 steps; decisions come every 50."""
-    brain = LossSchedulingBrain(LossSchedulingSettings(**{"baseline_iterations": 100, **settings}))
+    brain = LossSchedulingBrain(settings_of(**settings))
     brain.begin(weights or {"a": 1.0, "b": 1.0}, step=0)
     return brain
 
 
 def play(brain: LossSchedulingBrain, *terms: dict[str, float], start: int = 0, draw: float = 0.5) -> list[Adjustment]:
-    """One decision after the other."""
+    """One decision after the other. The norms of the gradients are ten times the terms."""
     made: list[Adjustment] = []
     for place, each in enumerate(terms, start=start + 1):
-        made += brain.observe(step=50 * place, epoch=0, terms=each, draw=draw)
+        norms = {name: 10 * value for name, value in each.items()}
+        made += brain.observe(step=50 * place, epoch=0, terms=each, draw=draw, norms=norms)
     return made
 
 
@@ -154,7 +160,7 @@ def test_a_state_that_went_through_json_has_the_same_future(method: str, stop: i
     whole, first = brain_of(method=method, momentum=0.5), brain_of(method=method, momentum=0.5)
     made = play(whole, *series)
     before = play(first, *series[:stop])
-    resumed = LossSchedulingBrain(LossSchedulingSettings(method=method, momentum=0.5, baseline_iterations=100))  # type: ignore[arg-type]
+    resumed = LossSchedulingBrain(settings_of(method=method, momentum=0.5))
     resumed.load_state_dict(json.loads(json.dumps(first.state_dict())))
     resumed.begin({"a": 1.0, "b": 1.0}, step=50 * stop)
     assert before + play(resumed, *series[stop:], start=stop) == made

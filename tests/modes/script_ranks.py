@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import Subset
 
-from lightning_automations import DynamicBatchSizeOptimizer
+from lightning_automations import DynamicBatchSizeOptimizer, DynamicLossScheduling
 from lightning_automations.callbacks.base import AutomationCallback
 from lightning_automations.core.decision import Reason
 from tests.callbacks.helpers import ResumableLoader, make_trainer, regression_data, val_loader, weights
@@ -56,11 +56,16 @@ def _kind(automation: AutomationCallback) -> type[Unequal]:
 def main(folder: Path) -> None:
     """Train on two ranks with each automation, with all of them, with all of them dry, and without any."""
     alone, together = [row.make() for row in EVERY_ROW], [row.make() for row in EVERY_ROW]
+    settings = {"baseline_iterations": 16, "adaptation_frequency": 8, "shared_parameters": "layer"}
+    gradnorm = DynamicLossScheduling(method="gradnorm", **settings)
+    alone.append(gradnorm)
     result = {
         "runs": [fit(automation, kind=_kind(automation)) for automation in alone],
         "run of all": fit(*together, kind=UnequalHungry),
         "plain": fit(),
         "dry": fit(*(row.make(dry_run=True) for row in EVERY_ROW)),
+        "dry gradnorm": fit(DynamicLossScheduling(method="gradnorm", dry_run=True, **settings)),
+        "acted by gradnorm": len(gradnorm.adjustments),
         "acted": [automation.name for automation in alone if automation.adjustments],
         "adjustments": [
             item.as_dict() for one in (*alone, *together) for item in one.adjustments if item.reason not in OF_ONE_RANK

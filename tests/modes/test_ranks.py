@@ -20,6 +20,7 @@ def test_two_ranks_with_unequal_batches_decide_the_same(way: str, tmp_path: Path
     assert done.returncode == 0, done.stdout + done.stderr
     one, other = (json.loads((tmp_path / f"rank{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1))
     assert one == other
-    assert one["dry"] == one["plain"]
+    assert one["dry"] == one["dry gradnorm"] == one["plain"]
+    assert one["acted by gradnorm"] > 0
     assert one["retired"] == []
     assert set(one["acted"]) == {str(row) for row in EVERY_ROW}

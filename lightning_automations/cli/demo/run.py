@@ -106,7 +106,7 @@ def run(config: Path | None, recipe: Recipe, output: Path | None) -> None:
 
     with _quiet_lightning():
         trained, ours = _train(setting, "with automations", automations)
-        _, plain = _train(setting, "without automations", [])
+        untouched, plain = _train(setting, "without automations", [])
     save_comparison(folder / "comparison.png", trained, setting.unseen)
     comparison = summary.Comparison(
         bicubic=setting.bicubic,
@@ -114,6 +114,8 @@ def run(config: Path | None, recipe: Recipe, output: Path | None) -> None:
         ours_validations=ours,
         plain_validations=plain,
         samples_planned=recipe.samples,
+        weights_given=untouched.loss_weights,
+        weights=trained.loss_weights,
     )
     changes = [change for one in automations if isinstance(one, AutomationCallback) for change in one.adjustments]
     summary.show(setting.console, comparison, changes, folder)

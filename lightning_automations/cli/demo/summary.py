@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,16 @@ from lightning_automations.cli.demo.photographs import Photograph
 from lightning_automations.cli.demo.progress import Validation
 from lightning_automations.core.decision import Adjustment, Value
 
-__all__ = ["Comparison", "adjustments_table", "introduction", "quality_table", "saving", "show", "verdict"]
+__all__ = [
+    "Comparison",
+    "adjustments_table",
+    "introduction",
+    "loss_weights",
+    "quality_table",
+    "saving",
+    "show",
+    "verdict",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +37,8 @@ class Comparison:
         ours_validations: Its validations, at least one.
         plain_validations: Those of the run without automations, at least one; it always runs to the end.
         samples_planned: Samples of a run that nothing stops.
+        weights_given: Of the terms of the loss, as the module has them.
+        weights: The same at the end of the run with automations.
     """
 
     bicubic: Quality
@@ -35,6 +46,8 @@ class Comparison:
     ours_validations: Sequence[Validation]
     plain_validations: Sequence[Validation]
     samples_planned: int
+    weights_given: Mapping[str, float]
+    weights: Mapping[str, float]
 
     @property
     def ours_end(self) -> Validation:
@@ -127,6 +140,13 @@ def saving(comparison: Comparison) -> str:
     )
 
 
+def loss_weights(comparison: Comparison) -> str:
+    """The weights of the terms of the loss, as they were given and at the end."""
+    given, end = comparison.weights_given, comparison.weights
+    told = ", ".join(f"{name} {weight:.4g} (given: {given[name]:.4g})" for name, weight in end.items())
+    return f"Weights of the loss at the end: {told}."
+
+
 def show(console: Console, comparison: Comparison, adjustments: Sequence[Adjustment], folder: Path) -> None:
     """Print the whole summary.
 
@@ -145,6 +165,7 @@ def show(console: Console, comparison: Comparison, adjustments: Sequence[Adjustm
     console.print(quality_table(comparison))
     console.print(verdict(comparison), highlight=False)
     console.print(saving(comparison), highlight=False)
+    console.print(loss_weights(comparison), highlight=False)
     console.print(f"\nResults in {folder}", highlight=False, soft_wrap=True)
     for file in sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()):
         console.print(f"  {file}", highlight=False, soft_wrap=True)

@@ -99,7 +99,7 @@ def _automation(
     try:
         settings = kind.from_mapping(written)
     except ConfigError as error:
-        problems = [replace(problem, path=path + problem.path[len(kind.automation) :]) for problem in error.problems]
+        problems = [problem.moved(kind.automation, path) for problem in error.problems]
     enabled = turned_on and written.get("enabled", True) is not False
     automation = WrittenAutomation(kind=kind, path=path, written=written, settings=settings, enabled=enabled)
     return automation, problems

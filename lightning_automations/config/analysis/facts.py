@@ -41,6 +41,7 @@ from lightning_automations.config.analysis.validation import (
 from lightning_automations.config.analysis.values import Values, whole
 from lightning_automations.config.document import Document, read_document
 from lightning_automations.config.loading import Check, settings_of
+from lightning_automations.config.older_place import OLDER_PLACES, read_older_place
 from lightning_automations.config.section import Section, read_sections
 from lightning_automations.core.errors import ConfigError, Problem
 from lightning_automations.core.settings import AutomationSettings
@@ -189,7 +190,7 @@ def facts_of(
         batch_owners=callbacks_named(values, trainer, BATCH_OWNERS),
         rate_finders=callbacks_named(values, trainer, RATE_FINDERS),
         loss_terms=read_loss_terms(values),
-        dynamic_loss_scheduling=read_switch(values, ("train", "dynamic_loss_scheduling"), ("dynamic_loss_scheduling",)),
+        dynamic_loss_scheduling=read_switch(values, *OLDER_PLACES),
         auto_vram_management=read_switch(values, ("auto_vram_management",), ("train", "auto_vram_management")),
         warmup_steps=values.fact(whole, "train", "warmup_iter"),
         mixed_precision=read_mixed_precision(values, base),
@@ -206,7 +207,9 @@ def _section(
     try:
         section, *_ = read_sections(document)
     except ConfigError as error:
-        return None, tuple(document.located(problem) for problem in document.problems), error.problems[0].hint
+        older = read_older_place(document)
+        found = (*document.problems, *(older.problems if older is not None else ()))
+        return None, tuple(document.located(problem) for problem in found), error.problems[0].hint
     try:
         settings_of(document, checks=checks)
     except ConfigError as error:

@@ -39,11 +39,11 @@ def _old_style(facts: TrainingFacts, path: str) -> Finding:
         facts,
         path,
         status=Status.PARTLY if has_section else Status.OLD_STYLE,
-        found="loss scheduling stands outside of the automations, in the older way",
-        why="it is the program's own: nothing here checks it, records it or takes it into account",
-        mend=f"Keep it where it is; or turn it off and name {NAME} in the section, for a module that has loss_weights."
+        found="loss scheduling stands in its older place, outside of the section",
+        why=f"{NAME} is built from there, for a module that has loss_weights; a program with its own reads it too",
+        mend=f"Move it into the section as {NAME}; or keep it where it is, if it is the program's own."
         if has_section
-        else "Add the section; loss scheduling may stay where it is.",
+        else f"Add the section, with {NAME} in it; or keep loss scheduling where it is.",
         note=has_section,
     )
 
@@ -68,8 +68,8 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: LossSched
             facts,
             older.path,
             found=f"{older.path} is on beside {NAME}",
-            why="two of them choose the weights of the terms, each as if it were alone",
-            mend="Turn one of them off.",
+            why="the section wins, and it is not read; a program with its own would weigh the terms a second time",
+            mend="Take the older one out.",
         )
     if len(facts.loss_terms) == 1:
         yield finding_at(

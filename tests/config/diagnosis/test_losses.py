@@ -59,3 +59,12 @@ def test_older_loss_scheduling_beside_ours_is_a_second_owner(tmp_path: Path) -> 
     """Both weigh the terms."""
     (found,) = findings(diagnosed(_file("", rest="  dynamic_loss_scheduling: {enabled: true}\n"), tmp_path), LOSSES)
     assert "is on beside" in found.found
+
+
+def test_wrong_values_in_the_older_place_are_found_without_a_section(tmp_path: Path) -> None:
+    """Training would not start with them."""
+    diagnosis = diagnosed("train:\n  dynamic_loss_scheduling: {enabled: true, momentum: 7}\n", tmp_path)
+    found = findings(diagnosis, "training_automations")
+    assert [(one.status, one.path) for one in found if one.status is Status.INVALID] == [
+        (Status.INVALID, "train.dynamic_loss_scheduling.momentum")
+    ]
