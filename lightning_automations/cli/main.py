@@ -34,14 +34,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if "modules" in arguments:
             learn_automations(arguments.modules)
-        return int(arguments.run(arguments))
+        status = int(arguments.run(arguments))
+        sys.stdout.flush()
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
     except BrokenPipeError:
         # Whoever reads has seen enough, as `head` has; what is still to be written goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except OSError as error:
+        print(f"lightning-automations {arguments.command}: {error}", file=sys.stderr)
+        _drop_output()
+        return 2
+    return status
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -83,6 +83,7 @@ class TrainingFacts:
         mixed_precision: ``bf16``, ``fp16``, or what ``trainer.precision`` says.
         no_counts: What stands where a count of 1 or more, or a clip value, belongs and is none.
         quoted_numbers: Numbers in quotes, which the program takes for texts; they are not taken into account.
+        unresolved: Keys of the program whose interpolations nothing here can fill in; not taken into account either.
 
     Example:
         >>> facts = facts_of(read_document({"train": {"total_iter": 4e4}}))
@@ -114,6 +115,7 @@ class TrainingFacts:
     mixed_precision: Fact[str] | None
     no_counts: tuple[Fact[str], ...]
     quoted_numbers: tuple[Fact[str], ...]
+    unresolved: tuple[Fact[str], ...]
 
     @property
     def rate(self) -> float | None:
@@ -197,6 +199,7 @@ def facts_of(
         no_counts=(*read_no_lengths(values), *read_no_clip(values)),
         # the last: they are met as the others are read
         quoted_numbers=tuple(values.quoted_numbers.values()),
+        unresolved=tuple(values.unresolved.values()),
     )
 
 

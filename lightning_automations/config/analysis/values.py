@@ -25,10 +25,12 @@ class Values:
 
     Attributes:
         quoted_numbers: Texts that stand where a number was looked for and are one, in quotes, by their path.
+        unresolved: What could not be resolved where a value was looked for, as "got" of a problem, by its path.
     """
 
     def __init__(self, document: Document) -> None:
         self.quoted_numbers: dict[str, Fact[str]] = {}
+        self.unresolved: dict[str, Fact[str]] = {}
         self._document = document
         self._reader = Reader(document.data)
 
@@ -38,7 +40,9 @@ class Values:
         for depth, key in enumerate(path, start=1):
             if not _holds(value, key):
                 return None
-            value, _ = self._reader.member(value, key, path[:depth])
+            value, problem = self._reader.member(value, key, path[:depth])
+            if problem is not None:
+                self.unresolved[problem.path] = self.told(problem.got, *path[:depth])
         return value
 
     def plain(self, *path: str | int) -> Any:

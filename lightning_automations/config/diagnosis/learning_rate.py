@@ -69,6 +69,15 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: LearningR
     # the training loss makes up for a metric that nobody named
     needed = settings.monitor_metric is not None or not settings.monitor_loss
     yield from metric_not_computed(facts, written, settings.monitor_metric, uses=needed and settings.monitor_validation)
+    if settings.min_lr_factor == settings.max_lr_factor:
+        yield finding_at(
+            facts,
+            joined(written.path, "min_lr_factor"),
+            found=f"min_lr_factor and max_lr_factor are both {settings.min_lr_factor:g}",
+            why="the factor never changes: only a run that diverges is brought back",
+            mend="Write bounds that leave room, if more is meant.",
+            note=True,
+        )
     yield from own_schedule_traps(facts)
     yield from _two_owners(facts)
     yield from fallback_traps(facts, joined(written.path, "fallback"), settings.fallback)

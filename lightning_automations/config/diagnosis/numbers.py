@@ -16,7 +16,7 @@ _LONGEST = 12
 
 
 def numbers_taken_for_texts(facts: TrainingFacts) -> Iterator[Finding]:
-    """Numbers in quotes and no counts among the program's keys, and numbers of ours that YAML 1.1 does not know.
+    """Numbers in quotes, no counts and open interpolations of the program's, and numbers of ours YAML 1.1 has not.
 
     All of them are notes.
 
@@ -40,6 +40,15 @@ def numbers_taken_for_texts(facts: TrainingFacts) -> Iterator[Finding]:
             found=f"{fact.path} is {fact.value}",
             why=f"{expected} was expected: it was not taken into account here",
             mend=f"Write {expected}.",
+            note=True,
+        )
+    for fact in facts.unresolved:
+        yield finding_at(
+            facts,
+            fact.path,
+            found=f"{fact.path} is {fact.value}",
+            why="it was not taken into account here",
+            mend="Check the name, unless it is filled in by the program later.",
             note=True,
         )
     ours = tuple(f"{one.path}." for one in (*facts.automations, *([facts.section] if facts.section else ())))

@@ -15,6 +15,7 @@ from lightning_automations.config.diagnosis.plateau import (
 )
 from lightning_automations.config.yaml_tree import joined
 from lightning_automations.core.early_stopping_settings import EarlyStoppingSettings
+from lightning_automations.core.metric_names import direction_from_name
 
 __all__ = ["stopping_subject"]
 
@@ -46,6 +47,7 @@ def _traps(facts: TrainingFacts, written: WrittenAutomation, settings: EarlyStop
     yield from plateau_out_of_reach(facts, written, settings)
     yield from _single_validation(facts, written, settings)
     yield from _never_waited_for(facts, written, settings)
+    yield from _upside_down(facts, written, settings)
     yield from metric_not_computed(facts, written, settings.monitor_metric)
     for stopper in facts.stoppers:
         yield finding_at(
@@ -64,15 +66,38 @@ def _obstacles(facts: TrainingFacts, written: WrittenAutomation, settings: Early
         name = obstacle.split()[0]
         if name in settings.types():  # a plateau that takes too long is told with its cause
             lower = getattr(fitted, name)
+            is_written = name in written.written
+            lowered = "Name one or more, or leave it out: then all are used." if name == "criteria" else _LOWER
             yield finding_at(
                 facts,
-                joined(written.path, name),
+                joined(written.path, name) if is_written else written.path,
                 status=Status.WITHOUT_EFFECT,
                 found=obstacle,
-                why="it can never stop this run",
-                mend="Lower it, or leave it out: what is not written is fitted to the run.",
+                why="it can never stop this run" if is_written else "the run is too short for it to stop",
+                mend=lowered if is_written else "Nothing has to be mended: it looks on.",
+                note=not is_written,
                 **({} if lower == getattr(settings, name) else {"value": lower}),  # a run of one step leaves no room
             )
+
+
+_LOWER = "Lower it, or leave it out: what is not written is fitted to the run."
+
+
+def _upside_down(
+    facts: TrainingFacts, written: WrittenAutomation, settings: EarlyStoppingSettings
+) -> Iterator[Finding]:
+    """A mode that says the opposite of the metric's name."""
+    meant = direction_from_name(settings.monitor_metric)
+    if settings.mode != "auto" and meant is not None and settings.mode != meant:
+        yield finding_at(
+            facts,
+            joined(written.path, "mode"),
+            found=f"mode is {settings.mode}, and {settings.monitor_metric} is by its name better when it is "
+            f"{'higher' if meant == 'max' else 'lower'}",
+            why="it would take every improvement for none, stop the run, and keep the worst weights as the best",
+            mend=f"Write mode: {meant}, or leave it out; keep it if the name means something else here.",
+            note=True,
+        )
 
 
 def _epochs_unknown(

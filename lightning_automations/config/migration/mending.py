@@ -44,7 +44,7 @@ def mended(
         span = root.at(*keys)
         if span is not None and span.kind == "mapping":  # an older automation with settings of its own
             keys, span = [*keys, "enabled"], span.at("enabled")
-        if span is not None and span.kind == "scalar":
+        if span is not None and (span.kind == "scalar" or (span.kind == "list" and span.in_braces)):
             edits.append(replaced(span, scalar(change.value)))
         elif _can_be_added(text, root, keys, expected, section=_section_path(facts)):
             added.setdefault(tuple(keys[:-1]), []).append(f"{keys[-1]}: {scalar(change.value)}")

@@ -83,3 +83,13 @@ def test_numbers_of_a_callback_by_class_path_are_ours(tmp_path: Path) -> None:
     text = "trainer:\n  max_steps: 1e3\n  callbacks:\n  - class_path: lightning_automations.AdaptiveGradientClipping\n"
     (note,) = _notes(f"{text}    init_args: {{max_threshold: 2e1}}\n", tmp_path)
     assert (note.line, note.mend) == (5, "Write 20.")
+
+
+def test_an_interpolation_that_nothing_fills_in_is_told(tmp_path: Path) -> None:
+    """With its line: the clip value of the program is not known."""
+    text = "train:\n  total_iter: 40000\n  grad_clip: ${nothing.there}\n  training_automations: {}\n"
+    (note,) = _notes(text, tmp_path)
+    assert (note.path, note.line) == ("train.grad_clip", 3)
+    assert note.found == (
+        "train.grad_clip is an interpolation that cannot be resolved (Interpolation key 'nothing.there' not found)"
+    )

@@ -175,3 +175,51 @@ def test_a_patience_of_validations_leaves_a_tenth_of_the_run(steps: int, between
         stop = earliest_stop(warmup_steps=warmup, wait_steps=wait, least_steps=0, steps_between=between)
         assert stop <= 0.9 * steps
         assert wait >= 2 * between
+
+
+@pytest.mark.parametrize("text", ["trainer: {max_epochs: 1}\n", "train: {epochs: 1}\n"])
+@pytest.mark.parametrize(
+    "section", [f"training_automations: {{{STOP}: {{monitor_metric: val/loss}}}}\n", "training_automations:\n"]
+)
+def test_a_run_that_is_too_short_by_itself_is_no_fault_of_the_file(text: str, section: str, tmp_path: Path) -> None:
+    """Nobody wrote the setting that would be blamed."""
+    found = findings(diagnosed(text + section, tmp_path), STOP)
+    assert all(one.note and one.change is None for one in found)
+    assert not any("min_epochs" in one.path for one in found)
+
+
+def test_no_criteria_are_no_count_to_lower(tmp_path: Path) -> None:
+    """The mend names what is meant."""
+    (found,) = findings(diagnosed(_file("{criteria: [], min_epochs: 0}"), tmp_path), STOP)
+    assert (found.found, found.mend) == (
+        "criteria is empty",
+        "Name one or more, or leave it out: then all are used.",
+    )
+    assert found.change is not None
+    assert not found.note
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode", "told"),
+    [
+        ("val/psnr", "min", "mode is min, and val/psnr is by its name better when it is higher"),
+        ("val/loss", "max", "mode is max, and val/loss is by its name better when it is lower"),
+        ("val/psnr", "max", None),
+        ("val/psnr", "auto", None),
+        ("val/quality", "min", None),
+    ],
+)
+def test_an_upside_down_mode_is_worth_a_note(metric: str, mode: str, told: str | None, tmp_path: Path) -> None:
+    """A name that says nothing contradicts nothing."""
+    text = _file(f"{{monitor_metric: {metric}, mode: {mode}, min_epochs: 0}}")
+    found = [one.found for one in findings(diagnosed(text, tmp_path), STOP) if one.path.endswith("mode")]
+    assert found == ([] if told is None else [told])
+
+
+def test_bounds_that_hold_the_rate_are_worth_a_note(tmp_path: Path) -> None:
+    """Of the automation only the return after a divergence is left."""
+    section = f"training_automations: {{{LR}: {{min_lr_factor: 1.0, max_lr_factor: 1.0}}}}\n"
+    text = "train: {total_iter: 40000}\n" + section
+    (found,) = findings(diagnosed(text, tmp_path), LR)
+    assert found.note
+    assert found.found == "min_lr_factor and max_lr_factor are both 1"

@@ -56,6 +56,12 @@ def test_the_values_of_a_section_that_is_there_are_mended() -> None:
     assert rewritten(new) == new
 
 
+def test_an_empty_list_in_brackets_is_replaced_where_it_stands() -> None:
+    """In its place, as a number would be."""
+    text = TRAPS.replace("      patience: 10\n", "      patience: 2500\n      criteria: []  # none\n")
+    assert '      criteria: "all"  # none\n' in rewritten(text)
+
+
 @pytest.mark.parametrize(
     ("clipping", "mended"),
     [
