@@ -289,12 +289,12 @@ class IntelligentEarlyStopping(RestoresBest, *EARLY_STOPPING_BASES):  # type: ig
         return {"best": math.nan if best is None else best, "wait_steps": float(self.brain.history.waited(self._step))}
 
     def summary(self) -> str:
-        history = self.brain.history
-        parts = ["nothing was judged"]
+        history, parts = self.brain.history, ["nothing was judged"]
         if history.best is not None:
             parts = [f"best {self.metric.name} {history.best:.6g} at step {history.best_step}"]
         if self._stop is not None:
-            parts.insert(0, stop_in_words(self._stop, self._planned_steps, at_start=self._planned_at_start))
+            plan = self._planned_at_start, self._planned_steps
+            parts.insert(0, stop_in_words(self._stop, *plan, applied=not self.settings.dry_run))
         if self.weights_put_back and self.best_weights.step != self._step:
             parts.append(f"weights of step {self.best_weights.step} put back")
         return "; ".join(parts)

@@ -44,7 +44,7 @@ def _place_of(error: BaseException, trainer: Trainer) -> str | None:
     The innermost frame that belongs to the module, an optimizer, a callback or the data says it.
     """
     for frame in _innermost_first(error):
-        owner = frame.f_locals.get("self")
+        owner = _owner(frame)
         hook = frame.f_code.co_name
         # Either package's module; its own helpers, and forward, say less than the hook that called them.
         if hasattr(owner, "automatic_optimization") and (hook in _HOOKS or hook.startswith("on_")):
@@ -74,6 +74,12 @@ def of_the_module(hook: str, trainer: Trainer) -> str:
             "validation loader."
         )
     return f"Memory ran out in the module's {hook}, which is not run again."
+
+
+def _owner(frame: FrameType) -> object:
+    """The object whose method runs: the first argument, by whatever name; None in a function without one."""
+    code = frame.f_code
+    return frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
 
 
 def _innermost_first(error: BaseException) -> Iterator[FrameType]:

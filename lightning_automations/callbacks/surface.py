@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -96,7 +97,8 @@ class AutomationSurface:
 
     def summary(self) -> str:
         """What the automation leaves behind, for its last line in the log."""
-        return ", ".join(f"{name} {value:.4g}" for name, value in self.values().items())
+        known = {name: value for name, value in self.values().items() if not math.isnan(value)}
+        return ", ".join(f"{name} {value:.4g}" for name, value in known.items())
 
     def extra_state(self) -> dict[str, Any]:
         """What must survive a checkpoint besides the brain, as JSON-able values."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lightning_automations.callbacks.failure_place import explain
 from lightning_automations.callbacks.processes import processes_of, strategy_obstacle
 from lightning_automations.callbacks.splitting_closure import SplittingClosure
+from lightning_automations.core.recorded import WOULD_RUN_IN_PIECES
 from lightning_automations.lightning_internals import LoggedResults, replace_closures
 from lightning_automations.probes.out_of_memory import is_out_of_memory
 from lightning_automations.probes.rewinding import ModuleBuffers, ModuleMetrics, RandomStates
@@ -83,7 +84,7 @@ class _WatchedClosure:
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 reason = str(error).splitlines()[0]
-                self._tell(f"(dry run) would have run the batch again in pieces after: {reason}")
+                self._tell(f"{WOULD_RUN_IN_PIECES} {reason}")
             raise
 
 

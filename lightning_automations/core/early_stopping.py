@@ -90,7 +90,7 @@ class EarlyStoppingBrain:
             self.trend.take_in(now)
         if clock_stands or (drop_ahead and not self.history.dropped_since_best):
             self.restart_wait(step)
-        if not may_stop or step < settings.min_iterations or epochs_done < settings.min_epochs:
+        if left == 0 or not may_stop or step < settings.min_iterations or epochs_done < settings.min_epochs:
             return None
         for criterion in self._criteria:
             numbers = criterion.verdict(self.history, self.trend, now)
@@ -160,17 +160,19 @@ def _criteria(settings: EarlyStoppingSettings) -> Iterable[Criterion]:
         yield Convergence(threshold=settings.convergence_threshold)
 
 
-def stop_in_words(stop: Adjustment, planned_steps: int | None, *, at_start: int | None) -> str:
+def stop_in_words(stop: Adjustment, planned_at_start: int | None, planned: int | None, *, applied: bool) -> str:
     """When and why a run was stopped, and what that saved.
 
     Args:
         stop: What the brain returned.
-        planned_steps: Optimizer steps of the whole run; None: not known.
-        at_start: The same when the run began; a batch that grows makes fewer steps of the same samples.
+        planned_at_start: Optimizer steps of the whole run as it began; None: not known.
+        planned: The same at the stop: a batch that grows makes fewer steps of the same samples.
+        applied: False in a dry run, which goes on.
     """
-    text = f"stopped at step {stop.step} ({stop.reason})"
-    if planned_steps is None:
+    stopped, were_saved = ("stopped", "saved") if applied else ("would have stopped", "would have been saved")
+    text = f"{stopped} at step {stop.step} ({stop.reason})"
+    if planned is None:
         return text
-    saved = 100 * max(0, planned_steps - stop.step) / planned_steps
-    changed = "" if at_start == planned_steps else f" ({at_start} before the batch grew)"
-    return f"{text}, {saved:.0f} % of {planned_steps} planned steps{changed} saved"
+    share = 100 * max(0, planned - stop.step) / planned
+    changed = "" if planned == planned_at_start else f" ({planned_at_start} before the batch grew)"
+    return f"{text}, {share:.0f} % of {planned} planned steps{changed} {were_saved}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["JOURNAL_NAME", "VALUES_PREFIX", "snake_case", "value_name"]
+__all__ = ["JOURNAL_NAME", "VALUES_PREFIX", "WOULD_RUN_IN_PIECES", "snake_case", "value_name"]
 
 JOURNAL_NAME = "automations.jsonl"
 VALUES_PREFIX = "automation"
+WOULD_RUN_IN_PIECES = "(dry run) would have run the batch again in pieces after:"
+"""The beginning of the note on an out-of-memory error that a dry run lets pass."""
 
 _WORD_BEGINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 

@@ -36,7 +36,7 @@ def charts_of(run: RunRecord) -> tuple[list[Chart], list[str]]:
     left_out: list[str] = []
     sections: tuple[tuple[str, Callable[[RunRecord], list[Chart]]], ...] = (
         ("loss", _loss),
-        ("validation metric", _metrics),
+        ("metrics besides the loss", _metrics),
         ("learning rate", _rate),
         ("gradient norm", _gradients),
         ("batch size", _batch),

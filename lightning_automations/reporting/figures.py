@@ -64,13 +64,18 @@ def _layout(chart: Chart) -> dict[str, Any]:
     shapes = [_across(level.value) for level in chart.levels]
     shapes += [_between(band.low, band.high) for band in chart.bands]
     shapes += [_upright(step) for step in chart.sessions]
-    labels = [(level.value, level.name) for level in chart.levels] + [(band.high, band.name) for band in chart.bands]
+    levels: dict[float, list[str]] = {}
+    for level in chart.levels:
+        levels.setdefault(level.value, []).append(level.name)
+    labels = [(value, ", ".join(names)) for value, names in levels.items()]
+    labels += [(band.high, band.name) for band in chart.bands]
     notes = [_label(x=1, y=value, text=name, xref="paper", xanchor="right") for value, name in labels]
     notes += [_label(x=step, y=1, text="resumed", yref="paper", xanchor="left") for step in chart.sessions]
     return {
         "xaxis": {"title": {"text": "optimizer steps"}, "rangemode": "tozero", **grid},
         "yaxis": {
-            "title": {"text": _plain(chart.axis)},
+            "title": {"text": _plain(chart.axis), "standoff": 8},
+            **({} if chart.logarithmic or not _is_share(chart) else {"rangemode": "tozero"}),
             "type": "log" if chart.logarithmic else "linear",
             **({"dtick": 1 if _decades(chart) > 3 else "D2", "tickformat": "~g"} if chart.logarithmic else {}),
             "automargin": True,
@@ -86,6 +91,12 @@ def _layout(chart: Chart) -> dict[str, Any]:
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": "var(--muted)", "size": 12},
     }
+
+
+def _is_share(chart: Chart) -> bool:
+    """Whether nothing in it is below 0: an axis that begins there shows how much there is."""
+    values = [value for line in chart.lines for value in line.points.values if math.isfinite(value)]
+    return chart.axis.endswith("0 to 1") and min(values, default=0.0) >= 0
 
 
 def _decades(chart: Chart) -> float:

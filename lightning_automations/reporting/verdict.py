@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lightning_automations.core.recorded import value_name
+from lightning_automations.core.recorded import WOULD_RUN_IN_PIECES, value_name
 from lightning_automations.reporting.chart import Kind, kind_of
 from lightning_automations.reporting.charts import CLIPPING, METRICS_NAMES
 from lightning_automations.reporting.record import Change, RunRecord
@@ -40,11 +40,11 @@ def verdict_of(run: RunRecord) -> Verdict:
     """Judge a run by its journal alone: what would have happened without a change, nobody knows."""
     taken_back = _trials_taken_back(run)
     rescues = [change for change in run.changes if _is_rescue(change) and change not in taken_back]
-    rescued = [*_grouped(run, rescues), *_skipped(run)]
+    rescued = [*_grouped(run, rescues), *_skipped(run), *_passed(run)]
     saved = [_stop(run, change) for change in run.changes if kind_of(change) is Kind.STOP]
     others = [change for change in run.changes if change not in rescues and kind_of(change) is not Kind.STOP]
     return Verdict(
-        headline=_headline(run, len(rescued), len(saved)),
+        headline=_headline(run, len(rescued)),
         rescued=tuple(rescued),
         saved=tuple(saved),
         adjusted=tuple(_grouped(run, (change for change in others if change not in taken_back))),
@@ -57,15 +57,26 @@ def _is_rescue(change: Change) -> bool:
     return kind_of(change) is Kind.RESCUE or change.reason == "start_not_falling"
 
 
-def _headline(run: RunRecord, rescues: int, stops: int) -> str:
+def _headline(run: RunRecord, rescues: int) -> str:
     makers = {change.automation for change in run.changes}
     made = f"{_count(len(run.changes), 'adjustment')} by {_count(len(makers), 'automation')}" if makers else "No change"
     parts = [f"{made} in {_count(run.last_step, 'step')}"]
     if len(run.sessions) > 1:
         parts.append(f"{len(run.sessions)} fits")
     parts.append(_count(rescues, "kind of trouble", "kinds of trouble") + " met" if rescues else "no trouble met")
-    parts.append("stopped early" if stops else "not stopped early")
+    parts.append(_end(run))
     return ("Dry run, nothing was changed: " if run.dry_run else "") + ", ".join(parts) + "."
+
+
+def _end(run: RunRecord) -> str:
+    """How the run ended, as far as a journal tells: an interrupt and a limit of the trainer look alike."""
+    stops = [change for change in run.changes if kind_of(change) is Kind.STOP]
+    if any(change.applied for change in stops):
+        return "stopped early"
+    grew = any(change.applied and change.parameter == "batch_size" for change in run.changes)  # it has another plan
+    if run.planned_steps is not None and run.last_step < run.planned_steps and not grew:
+        return f"ended before the {run.planned_steps} steps that were planned"
+    return "would have been stopped early" if stops else "not stopped early"
 
 
 def _grouped(run: RunRecord, changes: Iterable[Change]) -> list[str]:
@@ -104,6 +115,16 @@ def _skipped(run: RunRecord) -> list[str]:
         return []
     verb = "would have kept" if run.settings.get(CLIPPING, {}).get("dry_run") else "kept"
     return [f"{CLIPPING} {verb} {_count(count, 'step')} with non-finite gradients from the weights."]
+
+
+def _passed(run: RunRecord) -> list[str]:
+    """Out-of-memory errors that a dry run let pass."""
+    start = WOULD_RUN_IN_PIECES
+    return [
+        f"{told.automation} would have run a batch again in pieces at step {told.step}:{told.text.removeprefix(start)}"
+        for told in run.told
+        if told.text.startswith(start)
+    ]
 
 
 def _stop(run: RunRecord, change: Change) -> str:

@@ -327,6 +327,19 @@ class Fails(Dataset[Any]):
         raise torch.OutOfMemoryError(OUT_OF_MEMORY)
 
 
+class OwnName(Limited):
+    """Whoever wrote it calls the object as they like."""
+
+    def training_step(this, batch: Any, batch_idx: int) -> Any:  # noqa: N805
+        raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+
+
+def test_a_step_is_one_whatever_its_object_is_called() -> None:
+    """A dry run lets the error pass, and blames no optimizer for it."""
+    error = fit_fails(OwnName(), DynamicBatchSizeOptimizer(dry_run=True), expected=torch.OutOfMemoryError)
+    assert str(error) == OUT_OF_MEMORY
+
+
 @pytest.mark.parametrize(
     ("module", "callbacks", "steps", "place"),
     [

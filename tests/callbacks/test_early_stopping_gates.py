@@ -141,6 +141,8 @@ def test_a_dry_run_says_once_what_it_would_have_done() -> None:
     trainer = fit(Scripted(FLAT), automation, max_epochs=12)
     assert trainer.global_step == 12 * STEPS_PER_EPOCH
     assert [adjustment.step for adjustment in automation.adjustments] == [80]
+    told = "would have stopped at step 80 (plateau), 58 % of 192 planned steps would have been saved"
+    assert automation.summary().startswith(told)
     assert (automation.stopped_epoch, automation.stopping_reason) == (0, lightning_reason("NOT_STOPPED", before=None))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lightning_automations.core.recorded import WOULD_RUN_IN_PIECES
 from lightning_automations.factory import _CALLBACKS
 from lightning_automations.reporting.chart import Kind, Line, spans_decades, thinned
 from lightning_automations.reporting.charts import METRICS_NAMES, charts_of
@@ -134,15 +135,53 @@ def test_a_run_that_was_killed_after_its_stop_is_told_by_the_adjustment(tmp_path
 
 def test_a_run_without_events_changed_nothing(tmp_path: Path) -> None:
     """Its last words are shown."""
-    end = entry("end", step=9, adjustments=0, retired=False, summary="factor 1")
+    end = entry("end", step=100, adjustments=0, retired=False, summary="factor 1")
     write_journal(tmp_path, start(), end)
     run = read_run(tmp_path)
-    assert verdict_of(run).headline == "No change in 9 steps, no trouble met, not stopped early."
+    assert verdict_of(run).headline == "No change in 100 steps, no trouble met, not stopped early."
     assert verdict_of(run).left_alone == (f"{RATE} changed nothing (factor 1).",)
     assert charts_of(run) == (
         [],
-        ["loss", "validation metric", "learning rate", "gradient norm", "batch size", "memory", "stopping"],
+        ["loss", "metrics besides the loss", "learning rate", "gradient norm", "batch size", "memory", "stopping"],
     )
+
+
+def test_a_run_that_broke_off_is_told(tmp_path: Path) -> None:
+    """By an interrupt, an error, or a limit of the trainer; a batch that grew has another plan."""
+    end = entry("end", step=60, adjustments=0, retired=False, summary="factor 1")
+    write_journal(tmp_path, start(), end)
+    ended = "ended before the 100 steps that were planned."
+    assert verdict_of(read_run(tmp_path)).headline == f"No change in 60 steps, no trouble met, {ended}"
+    grown = change(BATCH, step=5, reason="memory_below_target", parameter="batch_size", old=4, new=8)
+    write_journal(tmp_path, start(), grown, end)
+    assert verdict_of(read_run(tmp_path)).headline.endswith("not stopped early.")
+
+
+def test_a_dry_run_is_told_as_what_it_would_have_done(tmp_path: Path) -> None:
+    """It was not stopped, and what it let pass counts as trouble."""
+    passed = entry("note", BATCH, step=3, message=f"{WOULD_RUN_IN_PIECES} CUDA out of memory")
+    stop = change(STOPPING, step=5, reason="plateau", parameter="should_stop", applied=False)
+    end = entry("end", step=100, adjustments=1, retired=False, summary="")
+    write_journal(tmp_path, start(BATCH, dry_run=True), passed, stop, end)
+    verdict = verdict_of(read_run(tmp_path))
+    assert verdict.headline.endswith("in 100 steps, 1 kind of trouble met, would have been stopped early.")
+    assert verdict.rescued == (f"{BATCH} would have run a batch again in pieces at step 3: CUDA out of memory",)
+
+
+def test_levels_of_one_value_share_their_label(tmp_path: Path) -> None:
+    """They would be printed on top of each other."""
+    write_journal(tmp_path, start(STOPPING, patience=30, max_no_improvement=30))
+    write_metrics(tmp_path, automation__early_stopping__wait_steps=[0.0, 10.0])
+    (chart,) = [chart for chart in charts_of(read_run(tmp_path))[0] if chart.key == "stopping"]
+    assert [note["text"] for note in figure_of(chart)["layout"]["annotations"]] == ["patience, max_no_improvement"]
+
+
+def test_an_axis_of_shares_begins_at_zero(tmp_path: Path) -> None:
+    """Where nothing was clipped it would run from -1 to 1."""
+    write_journal(tmp_path, start(CLIPPING))
+    write_metrics(tmp_path, automation__adaptive_gradient_clipping__clipped_share=[0.0, 0.0])
+    (chart,) = [chart for chart in charts_of(read_run(tmp_path))[0] if chart.key == "clipped"]
+    assert figure_of(chart)["layout"]["yaxis"]["rangemode"] == "tozero"
 
 
 @pytest.mark.parametrize(

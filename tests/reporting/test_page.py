@@ -115,7 +115,7 @@ def test_a_run_without_numbers_has_a_page_without_code(tmp_path: Path) -> None:
     text = page.page_of(read_run(tmp_path))
     parsed(text)
     assert "No logged numbers were found" in text
-    assert "left out: loss, validation metric, learning rate" in text
+    assert "left out: loss, metrics besides the loss, learning rate" in text
     assert len(text) < 20_000
 
 
