@@ -88,6 +88,7 @@ def test_methods_measured_again_replace_their_rows_and_leave_the_others(
         )  # fmt: skip
 
     monkeypatch.setattr("benchmarks.losses.study.run", quick)
+    monkeypatch.setattr("benchmarks.losses.__main__.quiet_worker", lambda: None)  # it silences the whole process
     steps: list[int] = []
     for methods in (list(METHODS), [again]):
         steps.append(1)

@@ -75,7 +75,7 @@ def test_it_is_given_back_as_it_was() -> None:
     assert isinstance(sampler, GrowingBatches)
     sampler.give_back()
     assert type(sampler) is BatchSampler
-    assert set(vars(sampler)) == set(vars(BatchSampler(SequentialSampler(range(2)), 1, False)))
+    assert not set(vars(sampler)) & {"stretches", "offset", "drawn"}
     assert [len(batch) for batch in sampler] == [4, 4, 4]
 
 

@@ -197,8 +197,7 @@ def facts_of(
         warmup_steps=values.fact(whole, "train", "warmup_iter"),
         mixed_precision=read_mixed_precision(values, base),
         no_counts=(*read_no_lengths(values), *read_no_clip(values)),
-        # the last: they are met as the others are read
-        quoted_numbers=tuple(values.quoted_numbers.values()),
+        quoted_numbers=tuple(values.quoted_numbers.values()),  # the last two: they are met as the others are read
         unresolved=tuple(values.unresolved.values()),
     )
 

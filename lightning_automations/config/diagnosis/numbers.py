@@ -42,15 +42,7 @@ def numbers_taken_for_texts(facts: TrainingFacts) -> Iterator[Finding]:
             mend=f"Write {expected}.",
             note=True,
         )
-    for fact in facts.unresolved:
-        yield finding_at(
-            facts,
-            fact.path,
-            found=f"{fact.path} is {fact.value}",
-            why="it was not taken into account here",
-            mend="Check the name, unless it is filled in by the program later.",
-            note=True,
-        )
+    yield from _open_interpolations(facts)
     ours = tuple(f"{one.path}." for one in (*facts.automations, *([facts.section] if facts.section else ())))
     for path, written in facts.document.loose_numbers.items():
         if path.startswith(ours):
@@ -63,6 +55,18 @@ def numbers_taken_for_texts(facts: TrainingFacts) -> Iterator[Finding]:
                 mend=f"Write {_plainly(written)}.",
                 note=True,
             )
+
+
+def _open_interpolations(facts: TrainingFacts) -> Iterator[Finding]:
+    for fact in facts.unresolved:
+        yield finding_at(
+            facts,
+            fact.path,
+            found=f"{fact.path} is {fact.value}",
+            why="it was not taken into account here",
+            mend="Check the name, unless it is filled in by the program later.",
+            note=True,
+        )
 
 
 def _plainly(written: str) -> str:
