@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lightning_automations.core.recorded import WOULD_RUN_IN_PIECES, value_name
@@ -80,21 +80,24 @@ def _end(run: RunRecord) -> str:
 
 
 def _grouped(run: RunRecord, changes: Iterable[Change]) -> list[str]:
-    """One sentence for each automation, parameter and reason."""
+    """One sentence for each automation and reason; parameters that were changed at the same steps share it."""
     groups: dict[tuple[str, str, str, bool], list[Change]] = {}
     for change in changes:
         groups.setdefault((change.automation, change.parameter, change.why, change.applied), []).append(change)
+    together: dict[tuple[str, str, bool, str], list[str]] = {}
+    for (automation, parameter, why, applied), group in groups.items():
+        together.setdefault((automation, why, applied, _at_steps(group)), []).append(parameter)
     return [
-        f"{automation} {'changed' if applied else 'would have changed'} {parameter} {_at_steps(group)}: {why}"
-        f"{_with_it(run, automation, parameter)}."
-        for (automation, parameter, why, applied), group in groups.items()
+        f"{automation} {'changed' if applied else 'would have changed'} {' and '.join(parameters)} {steps}: {why}"
+        f"{_with_it(run, automation, parameters)}."
+        for (automation, why, applied, steps), parameters in together.items()
     ]
 
 
-def _with_it(run: RunRecord, automation: str, parameter: str) -> str:
+def _with_it(run: RunRecord, automation: str, parameters: Sequence[str]) -> str:
     """What else a change moves: a batch that grew takes the learning rate along, which is no adjustment of its own."""
     rule = run.settings.get(automation, {}).get("lr_scaling")
-    if parameter != "batch_size" or rule not in _RULES:
+    if "batch_size" not in parameters or rule not in _RULES:
         return ""
     return f", and the learning rate went with it {_RULES[rule]}"
 

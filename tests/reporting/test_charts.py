@@ -146,6 +146,20 @@ def test_a_run_without_events_changed_nothing(tmp_path: Path) -> None:
     )
 
 
+def test_parameters_that_change_together_share_a_sentence(tmp_path: Path) -> None:
+    """The weights of a loss do at every decision."""
+    both = [
+        change("DynamicLossScheduling", step=step, reason="terms_out_of_balance", parameter=f"loss_weights.{name}")
+        for step in (5, 9)
+        for name in ("l1", "ssim")
+    ]
+    write_journal(tmp_path, start("DynamicLossScheduling"), *both)
+    (told,) = verdict_of(read_run(tmp_path)).adjusted
+    assert told.startswith(
+        "DynamicLossScheduling changed loss_weights.l1 and loss_weights.ssim 2 times, at steps 5, 9: "
+    )
+
+
 def test_a_run_that_broke_off_is_told(tmp_path: Path) -> None:
     """By an interrupt, an error, or a limit of the trainer; a batch that grew has another plan."""
     end = entry("end", step=60, adjustments=0, retired=False, summary="factor 1")
