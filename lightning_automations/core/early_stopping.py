@@ -90,7 +90,7 @@ class EarlyStoppingBrain:
             self.trend.take_in(now)
         if clock_stands or (drop_ahead and not self.history.dropped_since_best):
             self.restart_wait(step)
-        if left == 0 or not may_stop or step < settings.min_iterations or epochs_done < settings.min_epochs:
+        if not may_stop or step < settings.min_iterations or epochs_done < settings.min_epochs:
             return None
         for criterion in self._criteria:
             numbers = criterion.verdict(self.history, self.trend, now)

@@ -70,13 +70,15 @@ def _headline(run: RunRecord, rescues: int) -> str:
 
 def _end(run: RunRecord) -> str:
     """How the run ended, as far as a journal tells: an interrupt and a limit of the trainer look alike."""
+    grew = any(change.applied and change.parameter == "batch_size" for change in run.changes)
+    planned = None if grew else run.planned_steps  # a batch that grew made another plan
     stops = [change for change in run.changes if kind_of(change) is Kind.STOP]
-    if any(change.applied for change in stops):
+    early = [change for change in stops if planned is None or change.step < planned]
+    if any(change.applied for change in early):
         return "stopped early"
-    grew = any(change.applied and change.parameter == "batch_size" for change in run.changes)  # it has another plan
-    if run.planned_steps is not None and run.last_step < run.planned_steps and not grew:
-        return f"ended before the {run.planned_steps} steps that were planned"
-    return "would have been stopped early" if stops else "not stopped early"
+    if planned is not None and run.last_step < planned:
+        return f"ended before the {planned} steps that were planned"
+    return "would have been stopped early" if early else "not stopped early"
 
 
 def _grouped(run: RunRecord, changes: Iterable[Change]) -> list[str]:

@@ -144,11 +144,3 @@ def test_with_equal_settings_it_stops_where_lightning_stops() -> None:
         assert (None if stop is None else stop[0]) == expected
         stopped += expected is not None
     assert 200 < stopped < 1000
-
-
-@pytest.mark.parametrize(("horizon_steps", "index"), [(5 * INTERVAL, None), (6 * INTERVAL, 4), (None, 4)])
-def test_the_last_step_leaves_nothing_to_stop(horizon_steps: int | None, index: int | None) -> None:
-    """A stop there would save nothing and be told as one."""
-    curve = [1.0, 0.5, 0.5, 0.5, 0.5]
-    found = first_stop(EarlyStoppingBrain(settings()), curve, horizon_steps=horizon_steps)
-    assert (None if found is None else found[0]) == index

@@ -118,6 +118,12 @@ def test_a_trial_that_was_taken_back_is_no_rescue(tmp_path: Path) -> None:
     assert "(steps 5 and 9); the given one was kept" in verdict.left_alone[0]
 
 
+def test_a_stop_at_the_last_step_is_not_early(tmp_path: Path) -> None:
+    """It saved nothing."""
+    write_journal(tmp_path, start(STOPPING), change(STOPPING, step=100, reason="plateau", parameter="should_stop"))
+    assert verdict_of(read_run(tmp_path)).headline.endswith("in 100 steps, no trouble met, not stopped early.")
+
+
 def test_a_dry_run_is_told_as_one(tmp_path: Path) -> None:
     """Nothing was changed, and nothing reads as if it had been."""
     write_journal(tmp_path, start(dry_run=True), change(step=5, reason="divergence", applied=False))
