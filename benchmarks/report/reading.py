@@ -22,8 +22,8 @@ SCENARIO_CHANGES: tuple[str, ...] = (
     "2026-11-23, loss weights, after the runs shown here had been seen once: `uncertainty` keeps the size of the loss, "
     "which rescues more. For it, the seeds shown are no longer unseen.",
     "2026-11-23, measured again after the last changes to the automations' decisions: the runs of ours, and those "
-    "that do not fit memory. The seconds of these runs are those of the measurement before, as the machine was busy with "
-    "other work; no score depends on them. The overhead was not measured again.",
+    "that do not fit memory. The seconds of these runs are those of the measurement before, as the machine was busy "
+    "with other work; no score depends on them. The overhead was not measured again.",
 )
 """What was changed about a scenario or a task after it was first committed: date, what, why, and what had been seen."""
 
