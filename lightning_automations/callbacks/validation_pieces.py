@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_automations.callbacks.failure_place import explain, of_the_module
+from lightning_automations.callbacks.failure_place import UNCLEAR_BATCH, explain
 from lightning_automations.callbacks.splitting_closure import combined
+from lightning_automations.core.pieces import largest_piece, smaller_piece
 from lightning_automations.lightning_internals import LoggedResults
 from lightning_automations.probes.out_of_memory import free_cached_memory, is_out_of_memory, release
 from lightning_automations.probes.rewinding import ModuleMetrics, RandomStates
@@ -117,20 +117,24 @@ class ValidationPieces:
             BaseException: ``error``, with what was tried in its message, when nothing is left to try.
         """
         if layout is None:
-            explain(error, of_the_module("validation_step", self._trainer))
+            explain(error, f"{self._place()} {UNCLEAR_BATCH}")
             raise error
-        tried = layout.samples if size is None else min(size, layout.samples)
-        if tried <= self._least:
-            when = " of the sanity check" if self._trainer.sanity_checking else ""
+        tried = layout.samples if size is None else largest_piece(layout.samples, size)
+        smaller = smaller_piece(layout.samples, tried, least=self._least)
+        if smaller is None:
             explain(
                 error,
-                f"Memory ran out in the module's validation_step{when}. The batch of {layout.samples} samples was also "
-                f"tried in pieces, down to {tried} (min_batch_size).",
+                f"{self._place()} The batch of {layout.samples} samples was also tried in pieces, down to {tried} "
+                f"(min_batch_size {self._least}).",
             )
             raise error
-        self._size = max(math.ceil(tried / 2), self._least)
-        self._tell_user(tried, self._size)
-        return self._size
+        self._size = smaller
+        self._tell_user(tried, smaller)
+        return smaller
+
+    def _place(self) -> str:
+        when = " of the sanity check" if self._trainer.sanity_checking else ""
+        return f"Memory ran out in the module's validation_step{when}."
 
     def _layout_of(self, batch: Any, others: Sequence[Any]) -> Layout | None:
         """How a batch of its loader is cut; the last one may be smaller, and so may be any."""

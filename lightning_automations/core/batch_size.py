@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from lightning_automations.core.batch_size_settings import BatchSizeFallback, BatchSizeSettings
 from lightning_automations.core.decision import Adjustment, Reason
 from lightning_automations.core.loader_decisions import LoaderDecisions
-from lightning_automations.core.memory_judgement import LEAST_GROWTH, largest_piece
+from lightning_automations.core.memory_judgement import LEAST_GROWTH
 from lightning_automations.core.memory_model import MemoryLine, level_shift
+from lightning_automations.core.pieces import smaller_piece
 from lightning_automations.core.statistics import pushed
 
 __all__ = ["BatchSizeBrain", "BatchSizeFallback", "BatchSizeSettings"]
@@ -42,8 +43,8 @@ class BatchSizeBrain(LoaderDecisions):
 
     def recover(self, *, step: int, epoch: int, failed: int, samples: int) -> Adjustment | None:
         """The next size after pieces of ``failed`` samples ran out of memory; None at ``min_batch_size``."""
-        size = max(self.settings.min_batch_size, math.ceil(failed / 2))
-        if size >= failed:
+        size = smaller_piece(samples, failed, least=self.settings.min_batch_size)
+        if size is None:
             return None
         state = self.state
         state.ceiling = failed if state.ceiling is None else min(state.ceiling, failed)
@@ -118,13 +119,15 @@ class BatchSizeBrain(LoaderDecisions):
         if line.share_at(lowest) > self.settings.target_vram_usage:
             return None  # what fills the memory is not the samples: pieces would cost time and gain nothing
         size = int(max(lowest, min(self._sizes_within_band(line), line.samples - 1)))
+        if self._piece_at(batch, size) >= line.samples:
+            return None  # no piece may be smaller
         return self._resize(step, epoch, line, size, Reason.MEMORY_ABOVE_TARGET)
 
     def _widen(self, step: int, epoch: int, line: MemoryLine | None, batch: int) -> Adjustment | None:
         if line is None or not self._below_band(line):
             return None
         size = int(min(self._sizes_within_band(line), self._lowest_excess() - 1, batch))
-        if largest_piece(batch, size) < LEAST_GROWTH * line.samples:
+        if self._piece_at(batch, size) < LEAST_GROWTH * line.samples:
             return None
         return self._resize(step, epoch, line, size, Reason.MEMORY_BELOW_TARGET)
 
@@ -135,7 +138,7 @@ class BatchSizeBrain(LoaderDecisions):
             size = int(min(size, max(1, self._sizes_within_band(line))))
         if state.calm < CALM_DECISIONS or state.climbs >= MOST_CLIMBS:
             return None
-        if largest_piece(batch, size) < LEAST_GROWTH * self.piece_size(batch):
+        if self._piece_at(batch, size) < LEAST_GROWTH * self.piece_size(batch):
             return None
         state.climbs += 1
         state.calm = 0

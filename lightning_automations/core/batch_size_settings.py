@@ -34,7 +34,8 @@ class BatchSizeSettings(AutomationSettings):
         safety_margin: Width of the band under the target that is left alone, as a share of the device's memory, 0 or
             more and below ``target_vram_usage``.
         adjustment_frequency: Optimizer steps between decisions, 1 or more. An out-of-memory error is handled at once.
-        min_batch_size: Fewest samples in one piece of a batch, 1 or more.
+        min_batch_size: Fewest samples in one piece of a batch, 1 or more. Only the remainder of a batch that is cut as
+            small as that may have fewer, where the run would end otherwise.
         max_batch_size: Samples up to which the loader's batch becomes larger. A loader that starts above it is left as
             it is.
         vram_history_size: Observations of memory use that are kept, 2 or more.

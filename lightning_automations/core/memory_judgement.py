@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +9,10 @@ from lightning_automations.core.batch_size_settings import BatchSizeSettings
 from lightning_automations.core.batch_size_state import BatchSizeState
 from lightning_automations.core.decision import Adjustment, Reason
 from lightning_automations.core.memory_model import MemoryLine, line_through, smallest_above
+from lightning_automations.core.pieces import in_company, largest_piece
 from lightning_automations.core.state import dumped, restored
 
-__all__ = ["LEAST_GROWTH", "MemoryJudgement", "largest_piece"]
+__all__ = ["LEAST_GROWTH", "MemoryJudgement"]
 
 LEAST_GROWTH = 1.05
 """Smaller steps up are left alone: they gain nothing, and noise alone would cause them."""
@@ -40,9 +40,14 @@ class MemoryJudgement:
     def piece_size(self, samples: int) -> int:
         """Samples in the largest piece of a batch of so many; pieces are as few and as even as possible."""
         micro_batch = self.state.micro_batch
-        return samples if micro_batch is None else largest_piece(samples, micro_batch)
+        return samples if micro_batch is None else self._piece_at(samples, micro_batch)
 
     # For the decisions ------------------------------------------------------------------------------------------------
+
+    def _piece_at(self, samples: int, size: int) -> int:
+        """The same where pieces have at most ``size`` samples, a little more where that leaves no small remainder."""
+        even, ceiling = largest_piece(samples, size, least=in_company(self.settings.min_batch_size)), self.state.ceiling
+        return even if ceiling is None or even < ceiling else largest_piece(samples, size)
 
     def _line(self, samples: int) -> MemoryLine | None:
         """The line through the last observations of this size; None where nothing was measured."""
@@ -91,9 +96,3 @@ class MemoryJudgement:
             reason=reason,
             evidence=evidence,
         )
-
-
-def largest_piece(samples: int, size: int) -> int:
-    """Samples in the largest of the fewest even pieces that have at most ``size``."""
-    pieces = math.ceil(samples / size)
-    return math.ceil(samples / pieces)

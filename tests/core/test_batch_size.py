@@ -196,14 +196,14 @@ def test_an_unknown_share_decides_nothing() -> None:
 
 
 def test_an_error_halves_down_to_the_smallest_size() -> None:
-    """64, 32, ... , min_batch_size; below that there is nothing to try."""
+    """20, 10, ... , min_batch_size; below that there is nothing to try. 3 + 3 + ... + 2 comes after 4 + 4 + ... + 4."""
     brain = BatchSizeBrain(BatchSizeSettings(min_batch_size=3))
     sizes, size = [], 20
     while (change := brain.recover(step=5, epoch=1, failed=size, samples=20)) is not None:
         size = int(str(change.new))
         sizes.append(size)
-    assert sizes == [10, 5, 3]
-    assert brain.state.ceiling == 5
+    assert sizes == [10, 5, 4, 3]
+    assert brain.state.ceiling == 4
     assert brain.piece_size(20) == 3
 
 
