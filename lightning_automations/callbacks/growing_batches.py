@@ -57,8 +57,13 @@ class GrowingBatches(BatchSampler):
     def __len__(self) -> int:
         samples, number = len(self.sampler), 0  # type: ignore[arg-type]
         for end, size in self.stretches:
+            if samples < (end - number) * size:  # fewer than there were when it grew
+                return number + self._batches_of(samples, size)
             samples, number = samples - (end - number) * size, end
-        return number + (samples // self.batch_size if self.drop_last else -(-samples // self.batch_size))
+        return number + self._batches_of(samples, self.batch_size)
+
+    def _batches_of(self, samples: int, size: int) -> int:
+        return samples // size if self.drop_last else -(-samples // size)
 
 
 def checked_stretches(values: Iterable[Iterable[int]]) -> Stretches:

@@ -9,8 +9,10 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_automations.callbacks.growing_batches import Stretches
+from lightning_automations.callbacks.loader_batch import LoaderBatch
 from lightning_automations.callbacks.loader_changes import ChangesLoader
 from lightning_automations.callbacks.loader_obstacles import obstacle_within_epoch
+from lightning_automations.callbacks.remaining import steps_that_remain
 from lightning_automations.callbacks.shared_sizes import grow_together, same_place
 from lightning_automations.lightning_internals import starts_epoch_silently
 
@@ -35,22 +37,25 @@ class GrowsWithinEpoch(ChangesLoader):
         super()._read_loader(trainer, module)
         loader = self._loader
         self._within = False
-        if loader is None or self.settings.effective_batch != "grow" or self.settings.dry_run:
+        if loader is None or self.settings.dry_run:
             return
-        steps = trainer.num_training_batches // trainer.accumulate_grad_batches
-        may_grow = loader.current < self.settings.max_batch_size and self.brain.epoch_is_long(int(steps))
-        if not self._stretches and not may_grow:
+        if starts_epoch_silently(trainer) or self._reached() < loader.current:
+            self._stretches.clear()  # of another epoch, or of a loader with smaller batches
+        if not self._stretches and not self._may_grow_within(trainer, loader):
             return
         why = obstacle_within_epoch(trainer)
         if why is not None:
             self.note(trainer, f"the loader's batch grows between epochs only: {why}")
             return
         self._within = True
-        if starts_epoch_silently(trainer):
-            self._stretches.clear()
         loader.let_grow_within(self._stretches)
         if self._reached() <= loader.current:
             loader.resize(loader.current)  # the iterator that Lightning has made draws in torch's own way
+
+    def _may_grow_within(self, trainer: Trainer, loader: LoaderBatch) -> bool:
+        if self.settings.effective_batch != "grow" or loader.current >= self.settings.max_batch_size:
+            return False
+        return self.brain.epoch_is_long(int(trainer.num_training_batches // trainer.accumulate_grad_batches))
 
     def _begin_epoch(self, trainer: Trainer) -> None:
         if self._within and self._loader is not None:
@@ -63,11 +68,12 @@ class GrowsWithinEpoch(ChangesLoader):
     def _grow_within(self, trainer: Trainer, readings: Mapping[str, float]) -> None:
         """One more decision at a decision point, on all ranks with the same readings."""
         loader = self._loader
-        if not self._within or loader is None or not same_place(readings):
+        if not self._within or self.settings.effective_batch != "grow" or loader is None or not same_place(readings):
             return
         if not grow_together(loader, readings, tell=partial(self.note, trainer)):
             return
-        if not self.brain.rest_is_long(loader.steps_left):
+        left = steps_that_remain(trainer)  # of the run, which max_steps may end before its epoch
+        if not self.brain.rest_is_long(loader.steps_left if left is None else min(loader.steps_left, left)):
             return
         adjustment = self.brain.grow(
             step=trainer.global_step, epoch=trainer.current_epoch, batch=loader.current, most=loader.most

@@ -88,6 +88,20 @@ def test_a_short_rest_waits_for_the_next_epoch() -> None:
     assert [(item.old, item.new, item.step) for item in automation.adjustments] == [(2, 4, 24)]
 
 
+def test_a_run_that_ends_before_its_epoch_is_as_long_as_what_is_left_of_it() -> None:
+    """Of 80 steps max_steps leaves 9 once the batch may be judged: a growth at the run's last steps helps no one."""
+
+    class Broken(Counting):
+        def on_train_epoch_end(self) -> None:
+            """The epoch ends before its last batch."""
+
+    module = Broken()
+    automation = growing(module, max_batch_size=4)
+    make_trainer([automation], max_steps=12).fit(module, numbers())
+    assert automation.adjustments == []
+    assert module.sizes == [2] * 12
+
+
 @pytest.mark.parametrize("bar", [TQDMProgressBar, RichProgressBar])
 def test_progress_bars_show_the_new_number_of_batches(bar: Any) -> None:
     """From the decision on, and that of a whole epoch in the next one."""
@@ -221,13 +235,13 @@ def test_an_automation_that_fails_for_good_leaves_the_epochs_whole(monkeypatch: 
 # Resume ---------------------------------------------------------------------------------------------------------------
 
 
-def resumed(path: str, data: DataLoader[Any]) -> tuple[Counting, Any, Any]:
+def resumed(path: str, data: DataLoader[Any], **settings: Any) -> tuple[Validated, Any, Any]:
     """The rest of a run of two epochs."""
-    module = Counting()
+    module = Validated()
     module.epochs.append([])
-    automation = growing(module, max_batch_size=16)
-    trainer = make_trainer([automation], max_epochs=2)
-    trainer.fit(module, data, ckpt_path=path)
+    automation = growing(module, **{"max_batch_size": 16, **settings})
+    trainer = make_trainer([automation], max_epochs=2, num_sanity_val_steps=0)
+    trainer.fit(module, data, VALIDATION, ckpt_path=path)
     return module, automation, trainer
 
 
@@ -263,3 +277,25 @@ def test_an_ordinary_loader_begins_anew_with_the_size_of_its_place(tmp_path: Pat
     assert module.sizes == [16 if size == 6 else size for size in whole.sizes[8:]]  # no rest: it began with sample 0
     assert module.epochs[0][0] == 0
     assert again.adjustments == automation.adjustments
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch")  # on purpose
+def test_where_growth_is_no_longer_wanted_the_epoch_ends_at_its_place(tmp_path: Path) -> None:
+    """With another effective_batch the size that was reached is kept, and does not grow further."""
+    whole, saving = Counting(), SaveAt(8, tmp_path)
+    make_trainer([growing(whole, max_batch_size=16), saving], max_epochs=1).fit(whole, numbers())
+    module, again, _ = resumed(saving.path, numbers(), effective_batch="keep", max_batch_size=64)
+    assert again.adjustments[-1].step < 8  # those of the run before
+    assert module.sizes == [8] * (24 - 8) + [8] * 20  # 3 batches of 2, 3 of 4, and 18 of 8
+    assert [epoch for epoch, _ in module.validations] == [0, 1]
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch")  # on purpose
+def test_a_loader_with_larger_batches_than_were_reached_counts_its_own(tmp_path: Path) -> None:
+    """Its epoch has ten batches, of which eight were trained, as plain Lightning counts, and is validated."""
+    whole, saving = Counting(), SaveAt(8, tmp_path)
+    make_trainer([growing(whole, max_batch_size=8), saving], max_epochs=1).fit(whole, numbers())
+    module, _, trainer = resumed(saving.path, numbers(batch_size=16))
+    assert module.sizes == [16] * (2 + 10)
+    assert trainer.num_training_batches == 10
+    assert [epoch for epoch, _ in module.validations] == [0, 1]
