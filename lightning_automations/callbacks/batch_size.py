@@ -17,7 +17,8 @@ from lightning_automations.callbacks.loader_batch import given_batch_size
 from lightning_automations.callbacks.memory_period import MemoryPeriod
 from lightning_automations.callbacks.ranks import Across
 from lightning_automations.callbacks.shared_sizes import ACROSS
-from lightning_automations.callbacks.survival import Survival, obstacle, own_split, watch_errors
+from lightning_automations.callbacks.survival import Survival, obstacle, own_split
+from lightning_automations.callbacks.watched_closure import watch_errors
 from lightning_automations.core.batch_size import BatchSizeBrain, BatchSizeSettings
 from lightning_automations.probes.memory import MemoryProbe, memory_probe
 from lightning_automations.probes.splitting import BatchReader

@@ -12,9 +12,16 @@ from torch.utils.data import Dataset
 from lightning_automations.callbacks.namespaces import CALLBACK_BASES
 from lightning_automations.probes.out_of_memory import is_out_of_memory
 
-__all__ = ["explain", "name_the_place", "of_the_module"]
+__all__ = ["UNCLEAR_BATCH", "explain", "name_the_place", "of_the_module", "outside_of_step"]
+
+UNCLEAR_BATCH = (
+    "This batch cannot be split: its number of samples is not clear from its tensors. "
+    "A split_batch(batch, size) of the module or data module would say how."
+)
 
 _MARK = "_lightning_automations_explained"
+_CALLERS_OF_HOOKS = {"pre_backward": "on_before_backward", "_run_zero_grad": "on_before_zero_grad"}
+"""Functions in a step's closure, of Lightning and of ours, that call a hook of the callbacks and the module."""
 _OF_THE_STEP = frozenset({"training_step", "backward"})
 _HOOKS = _OF_THE_STEP | {"validation_step", "transfer_batch_to_device", "configure_gradient_clipping", "optimizer_step"}
 
@@ -46,8 +53,8 @@ def _place_of(error: BaseException, trainer: Trainer) -> str | None:
     for frame in _innermost_first(error):
         owner = _owner(frame)
         hook = frame.f_code.co_name
-        # Either package's module; its own helpers, and forward, say less than the hook that called them.
-        if hasattr(owner, "automatic_optimization") and (hook in _HOOKS or hook.startswith("on_")):
+        # Its own helpers, and forward, say less than the hook that called them.
+        if _is_module(owner) and (hook in _HOOKS or hook.startswith("on_")):
             return None if hook in _OF_THE_STEP else of_the_module(hook, trainer)
         if isinstance(owner, Optimizer):
             return (
@@ -56,13 +63,38 @@ def _place_of(error: BaseException, trainer: Trainer) -> str | None:
                 "or a smaller target_vram_usage, so that pieces leave room for them."
             )
         if isinstance(owner, CALLBACK_BASES):
-            return f"Memory ran out in the callback {type(owner).__name__}, which is not run again."
+            return _of_the_callback(owner)
         if isinstance(owner, Dataset) or type(owner).__module__.startswith("torch.utils.data"):
             return (
                 "Memory ran out in the data loader, before the batch could be split: use a smaller batch_size there, "
                 "fewer workers, or a smaller prefetch_factor."
             )
     return None
+
+
+def outside_of_step(error: BaseException, trainer: Trainer) -> str | None:
+    """Where else than in the forward or backward pass an error arose in a training step's closure.
+
+    Args:
+        error: As it was caught in the closure. The outermost frame of the module or a callback counts: what a training
+            step calls belongs to it.
+        trainer: The trainer.
+
+    Returns:
+        The place; None in a forward or backward pass, or where it is not clear.
+    """
+    place = None
+    for frame in reversed(list(_innermost_first(error))):
+        owner, hook = _owner(frame), frame.f_code.co_name
+        if hook in _CALLERS_OF_HOOKS:  # a function in the place of a callback's method says no more
+            place = f"Memory ran out in {_CALLERS_OF_HOOKS[hook]} of a callback, which is not run again."
+        if _is_module(owner) and hook in _OF_THE_STEP:
+            return None
+        if _is_module(owner) and hook.startswith("on_"):
+            return of_the_module(hook, trainer)
+        if isinstance(owner, CALLBACK_BASES):
+            return _of_the_callback(owner)
+    return place
 
 
 def of_the_module(hook: str, trainer: Trainer) -> str:
@@ -74,6 +106,15 @@ def of_the_module(hook: str, trainer: Trainer) -> str:
             "validation loader."
         )
     return f"Memory ran out in the module's {hook}, which is not run again."
+
+
+def _of_the_callback(callback: object) -> str:
+    return f"Memory ran out in the callback {type(callback).__name__}, which is not run again."
+
+
+def _is_module(owner: object) -> bool:
+    """Whether it is a module of either package."""
+    return hasattr(owner, "automatic_optimization")
 
 
 def _owner(frame: FrameType) -> object:

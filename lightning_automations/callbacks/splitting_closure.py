@@ -84,7 +84,11 @@ class SplittingClosure:
         layout, size = prepared.layout, prepared.size
         first: BaseException | None = None
         while True:
-            result, error = self._try(layout, size, prepared.logged)
+            try:
+                result, error = self._try(layout, size, prepared.logged)
+            except Exception as other:
+                survival.refuse_pieces(first, other, size, layout)
+                raise
             if error is None:
                 if layout is not None and size is not None:
                     survival.went_well(size, layout.samples)
@@ -105,6 +109,7 @@ class SplittingClosure:
         except (RuntimeError, MemoryError) as error:
             if self._beyond_recall or not is_out_of_memory(error):
                 raise
+            self._survival.refuse_elsewhere(error)
             return None, error
 
     def _put_back(self, prepared: Preparation) -> None:

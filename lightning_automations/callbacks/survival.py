@@ -13,16 +13,15 @@ from typing import Any, Protocol
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
-from lightning_automations.callbacks.failure_place import explain
+from lightning_automations.callbacks.failure_place import UNCLEAR_BATCH, explain, outside_of_step
 from lightning_automations.callbacks.processes import processes_of, strategy_obstacle
 from lightning_automations.callbacks.splitting_closure import SplittingClosure
-from lightning_automations.core.recorded import WOULD_RUN_IN_PIECES
 from lightning_automations.lightning_internals import LoggedResults, replace_closures
 from lightning_automations.probes.out_of_memory import is_out_of_memory
 from lightning_automations.probes.rewinding import ModuleBuffers, ModuleMetrics, RandomStates
 from lightning_automations.probes.splitting import BatchReader, Layout, Split
 
-__all__ = ["Preparation", "SplitPolicy", "Survival", "obstacle", "own_split", "watch_errors"]
+__all__ = ["Preparation", "SplitPolicy", "Survival", "obstacle", "own_split"]
 
 log = logging.getLogger(__name__)
 
@@ -61,31 +60,6 @@ def own_split(trainer: Trainer, module: LightningModule) -> Split | None:
     datamodule: Any = getattr(trainer, "datamodule", None)
     split: Split | None = getattr(module, "split_batch", None) or getattr(datamodule, "split_batch", None)
     return split
-
-
-def watch_errors(trainer: Trainer, tell: Callable[[str], None]) -> Callable[[], None]:
-    """Let ``tell`` say that an out-of-memory error in a training step, which passes, would have been survived.
-
-    Returns:
-        A function that ends the watch.
-    """
-    return replace_closures(trainer, lambda closure, _keywords, _optimizer: _WatchedClosure(closure, tell))
-
-
-class _WatchedClosure:
-    def __init__(self, closure: Any, tell: Callable[[str], None]) -> None:
-        self._closure = closure
-        self._tell = tell
-        self.consume_result = closure.consume_result
-
-    def __call__(self) -> Any:
-        try:
-            return self._closure()
-        except (RuntimeError, MemoryError) as error:
-            if is_out_of_memory(error):
-                reason = str(error).splitlines()[0]
-                self._tell(f"{WOULD_RUN_IN_PIECES} {reason}")
-            raise
 
 
 @dataclass(kw_only=True)
@@ -213,6 +187,43 @@ class Survival:
             explain(error, refusal)
             raise error
 
+    def refuse_elsewhere(self, error: BaseException) -> None:
+        """Raise ``error``, with the place in its message, where it arose in a callback or another hook of the step.
+
+        Raises:
+            BaseException: ``error``.
+        """
+        place = outside_of_step(error, self.trainer)
+        if place is not None:
+            explain(error, place)
+            raise error
+
+    def refuse_pieces(
+        self, first: BaseException | None, error: BaseException, size: int | None, layout: Layout | None
+    ) -> None:
+        """Let an error of another kind that arose in a piece not hide that memory had run out before.
+
+        Raises:
+            BaseException: ``first``, the out-of-memory error of this batch, where there was one.
+        """
+        if layout is None or size is None or size >= layout.samples or is_out_of_memory(error):
+            return
+        if first is None:
+            log.error(
+                "%s arose in a batch of %d samples that is run in pieces of at most %d, since larger ones ran out of "
+                "memory.",
+                type(error).__name__,
+                layout.samples,
+                size,
+            )
+            return
+        explain(
+            first,
+            f"The batch of {layout.samples} samples was also tried in pieces of at most {size}, where something else "
+            f"failed. {type(error).__name__}: {error}",
+        )
+        raise first from error
+
     def next_size(self, error: BaseException, size: int | None, layout: Layout | None) -> int:
         """The size to try next.
 
@@ -220,11 +231,7 @@ class Survival:
             BaseException: ``error``, with what was tried in its message, when nothing is left to try.
         """
         if layout is None or size is None:
-            explain(
-                error,
-                "This batch cannot be split: its number of samples is not clear from its tensors. "
-                "A split_batch(batch, size) of the module or data module would say how.",
-            )
+            explain(error, UNCLEAR_BATCH)
             raise error
         smaller: int | None = self._guarded(self.trainer, self.policy.next_size, self.trainer, size, layout.samples)
         if smaller is None:

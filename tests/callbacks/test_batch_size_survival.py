@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import copy
 import pickle
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import pytorch_lightning
 import torch
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from lightning_automations import DynamicBatchSizeOptimizer
-from tests.callbacks.helpers import FEATURES, Regression, journal_entries, make_trainer, val_loader, weights
+from tests.callbacks.helpers import FEATURES, make_trainer, weights
 from tests.callbacks.memory_helpers import UNLIMITED, Limited, Outputs, loader, started_at, trained
 
 OUT_OF_MEMORY = "CUDA out of memory"
@@ -235,171 +232,6 @@ def test_a_batch_without_any_loss_changes_nothing() -> None:
     assert all(torch.equal(a, b) for a, b in zip(weights(limited), before, strict=True))
 
 
-# What passes untouched ------------------------------------------------------------------------------------------------
-
-
-def fit_fails(module: pl.LightningModule, *callbacks: Callback, expected: type[BaseException], **options: Any) -> Any:
-    """The error with which a fit ends."""
-    validation = [val_loader()] if isinstance(module, ValidationRunsOut) else []
-    training = None if isinstance(module, LoaderRunsOut) else loader(10, 40)
-    with pytest.raises(expected) as caught:
-        make_trainer(callbacks, max_epochs=1, **options).fit(module, training, *validation)
-    return caught.value
-
-
-def test_other_errors_pass_untouched() -> None:
-    """An error that does not speak of memory is not retried."""
-
-    class Faulty(Limited):
-        def training_step(self, batch: Any, batch_idx: int) -> Any:
-            super().training_step(batch, batch_idx)
-            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-
-    faulty, automation = Faulty(), DynamicBatchSizeOptimizer()
-    error = fit_fails(faulty, automation, expected=RuntimeError)
-    assert str(error) == "mat1 and mat2 shapes cannot be multiplied"
-    assert faulty.sizes == [10]
-    assert automation.adjustments == []
-
-
-class StepRunsOut(torch.optim.SGD):
-    """Its closure succeeds, its own work does not."""
-
-    def step(self, closure: Any = None) -> Any:
-        closure()
-        raise torch.OutOfMemoryError(OUT_OF_MEMORY)
-
-
-class HookRunsOut(Callback):
-    """A callback of the user that needs too much memory in one hook."""
-
-    def __init__(self, hook: str) -> None:
-        setattr(self, hook, self._fail)
-
-    def _fail(self, *_: Any, **__: Any) -> None:
-        raise torch.OutOfMemoryError(OUT_OF_MEMORY)
-
-
-class OptimizerRunsOut(Limited):
-    """Its optimizer runs out of memory in its own work."""
-
-    def configure_optimizers(self) -> Any:
-        return StepRunsOut(self.parameters(), lr=0.1)
-
-
-class ValidationRunsOut(Limited):
-    """Its validation does not fit; the error arises in its forward."""
-
-    def forward(self, batch: Any) -> None:
-        raise torch.OutOfMemoryError(OUT_OF_MEMORY)
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self(batch)
-
-
-class CoupledValidation(ValidationRunsOut):
-    """The same, and its batches must not be split."""
-
-    couples_samples = True
-
-
-class HookOfModule(Limited):
-    """One of its hooks needs too much memory."""
-
-    def on_before_optimizer_step(self, optimizer: Any) -> None:
-        raise torch.OutOfMemoryError(OUT_OF_MEMORY)
-
-
-class LoaderRunsOut(Limited):
-    """Its training data do not fit."""
-
-    def train_dataloader(self) -> Any:
-        return DataLoader(Fails(), batch_size=10)
-
-
-class Fails(Dataset[Any]):
-    """Samples of any size are too large."""
-
-    def __len__(self) -> int:
-        return 40
-
-    def __getitem__(self, index: int) -> Any:
-        raise torch.OutOfMemoryError(OUT_OF_MEMORY)
-
-
-class OwnName(Limited):
-    """Whoever wrote it calls the object as they like."""
-
-    def training_step(this, batch: Any, batch_idx: int) -> Any:  # noqa: N805
-        raise torch.OutOfMemoryError(OUT_OF_MEMORY)
-
-
-def test_a_step_is_one_whatever_its_object_is_called() -> None:
-    """A dry run lets the error pass, and blames no optimizer for it."""
-    error = fit_fails(OwnName(), DynamicBatchSizeOptimizer(dry_run=True), expected=torch.OutOfMemoryError)
-    assert str(error) == OUT_OF_MEMORY
-
-
-@pytest.mark.parametrize(
-    ("module", "callbacks", "steps", "place"),
-    [
-        (OptimizerRunsOut, [], [10], "the step of the optimizer StepRunsOut"),
-        (CoupledValidation, [], [10] * 4, "the module's validation_step, which cannot be split"),
-        (LoaderRunsOut, [], [], "the data loader, before the batch could be split"),
-        (Limited, [HookRunsOut("on_after_backward")], [10], "the callback HookRunsOut"),
-        (Limited, [HookRunsOut("on_train_batch_start")], [], "the callback HookRunsOut"),
-        (Limited, [HookRunsOut("on_before_optimizer_step")], [10], "the callback HookRunsOut"),
-        (HookOfModule, [], [10], "the module's on_before_optimizer_step, which is not run again"),
-    ],
-)
-def test_errors_elsewhere_end_the_run_and_name_the_place(
-    module: Any, callbacks: Any, steps: list[int], place: str
-) -> None:
-    """Optimizer, validation, loader, callbacks and hooks: no blind retry, and the message says where it was."""
-    faulty, automation = module(), DynamicBatchSizeOptimizer()
-    error = fit_fails(faulty, automation, *callbacks, expected=torch.OutOfMemoryError, num_sanity_val_steps=0)
-    assert str(error).startswith(f"{OUT_OF_MEMORY}\nMemory ran out in {place}")
-    assert str(error).count("\n") == 1
-    assert faulty.sizes == steps
-    assert automation.adjustments == []
-
-
-def test_an_error_in_the_sanity_check_is_named() -> None:
-    """Before training has begun, too."""
-    error = fit_fails(ValidationRunsOut(), DynamicBatchSizeOptimizer(), expected=torch.OutOfMemoryError)
-    assert "Memory ran out in the module's validation_step of the sanity check" in str(error)
-
-
-def test_switched_off_it_adds_nothing_to_an_error() -> None:
-    """``enabled: false`` is plain Lightning, its messages included."""
-    error = fit_fails(ValidationRunsOut(), DynamicBatchSizeOptimizer(enabled=False), expected=torch.OutOfMemoryError)
-    assert str(error) == OUT_OF_MEMORY
-
-
-def test_below_the_smallest_size_the_first_error_says_what_was_tried() -> None:
-    """The original error comes back, with what was tried in its message."""
-    automation = DynamicBatchSizeOptimizer(min_batch_size=3)
-    error = fit_fails(Limited(2), automation, expected=torch.OutOfMemoryError)
-    assert str(error) == (
-        "CUDA out of memory. Tried to allocate 2.00 GiB\nThe batch of 10 samples was also tried in pieces, down to 3."
-    )
-    assert [item.new for item in automation.adjustments] == [5, 3]
-
-
-def test_a_batch_that_cannot_be_split_says_so() -> None:
-    """Tensors that disagree on the number of samples: the error says why nothing could be done."""
-
-    class Uneven(Limited):
-        def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-            return [*batch, torch.zeros(13)]
-
-        def training_step(self, batch: Any, batch_idx: int) -> Any:
-            raise torch.OutOfMemoryError(OUT_OF_MEMORY)
-
-    error = fit_fails(Uneven(), DynamicBatchSizeOptimizer(), expected=torch.OutOfMemoryError)
-    assert str(error).startswith(f"{OUT_OF_MEMORY}\nThis batch cannot be split")
-
-
 def ragged(samples: list[Tensor]) -> dict[str, Tensor]:
     """Rows of all samples below each other, and how many each sample has: nothing that says where samples are."""
     counts = [int(sample[0]) % 3 + 1 for sample in samples]
@@ -459,72 +291,7 @@ def test_a_batch_of_any_form_is_cut_by_the_users_own_split(owner: str) -> None:
         runs[fits] = [*numbers, float(trainer.callback_metrics["loss"])], module.sizes
     assert runs[3][0] == pytest.approx(runs[UNLIMITED][0], rel=1e-12)
     assert runs[UNLIMITED][1] == [7, 7, 5] * 2
-    assert runs[3][1] == [7, 4, 2, 2, 2, 1, 2, 2, 2, 1, 2, 2, 1, *[2, 2, 2, 1] * 2, 2, 2, 1]
-
-
-class Coupled(Limited):
-    """Its loss depends on which samples are together."""
-
-    couples_samples = True
-
-
-class CoupledForward(ValidationRunsOut):
-    """The same with an error in its forward."""
-
-    couples_samples = True
-
-    def training_step(self, batch: Any, batch_idx: int) -> Any:
-        return self(batch)
-
-
-class Manual(Limited):
-    """Optimizes by itself."""
-
-    def __init__(self) -> None:
-        super().__init__(3)
-        self.automatic_optimization = False
-
-
-class TakesIterator(Regression):
-    """Takes its batches itself."""
-
-    validation_step = pl.LightningModule.validation_step
-
-    def training_step(self, dataloader_iter: Any) -> Tensor:  # type: ignore[override]
-        next(dataloader_iter)
-        raise torch.OutOfMemoryError(OUT_OF_MEMORY)
-
-
-@pytest.mark.filterwarnings("ignore:You are using the `dataloader_iter` step flavor", "ignore:Found `dataloader_iter`")
-@pytest.mark.parametrize(
-    ("module", "why"),
-    [
-        (lambda: Coupled(3), "couples the samples"),
-        (CoupledForward, "couples the samples"),
-        (Manual, "optimizes manually"),
-        (TakesIterator, "dataloader_iter"),
-    ],
-)
-def test_where_pieces_are_impossible_it_says_so_and_stays_out(
-    module: Any, why: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The error passes as in plain Lightning, and the log has said at the start that it would."""
-    caplog.set_level("INFO")
-    automation = DynamicBatchSizeOptimizer()
-    error = fit_fails(module(), automation, expected=torch.OutOfMemoryError, num_sanity_val_steps=0)
-    assert str(error).startswith(OUT_OF_MEMORY)
-    assert "\n" not in str(error)
-    assert any("stays out" in record.message and why in record.message for record in caplog.records)
-
-
-def test_a_dry_run_lets_the_error_pass_and_says_what_would_have_been(tmp_path: Path) -> None:
-    """Nothing is changed in a dry run, and the journal tells that the run would have gone on."""
-    automation = DynamicBatchSizeOptimizer(dry_run=True)
-    logger = CSVLogger(tmp_path)
-    error = fit_fails(Limited(3), automation, expected=torch.OutOfMemoryError, logger=logger)
-    assert str(error) == "CUDA out of memory. Tried to allocate 2.00 GiB"
-    notes = [entry for entry in journal_entries(Path(logger.log_dir) / "automations.jsonl") if entry["event"] == "note"]
-    assert "would have run the batch again in pieces" in notes[-1]["message"]
+    assert runs[3][1] == [7, 4, *[3, 3, 1, 3, 3, 1, 3, 2] * 2]
 
 
 # Around it ------------------------------------------------------------------------------------------------------------
