@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_automations.core.learning_rate_settings import LearningRateSettings
+from lightning_automations.core.rate_evidence import surely_rises
 from lightning_automations.core.state import dumped, restored
 from lightning_automations.core.statistics import mean, pushed
 from lightning_automations.core.trend import Rise, is_better, level_of, noise_of, noise_of_level, rise_of
@@ -136,7 +137,10 @@ class Progress:
         return state.best_metric is None or state.validations_without_improvement >= 1
 
     def overfits(self, step: int) -> bool:
-        """Whether the metric has not improved for three validations and most of the patience, but the loss falls."""
+        """Whether the metric surely gets worse, for three validations and most of the patience, but the loss falls.
+
+        Three that are worse than a lucky one are no overfitting: the line through all that came after the best says it.
+        """
         state = self.state
         if state.best_metric is None or state.validations_without_improvement < _VALIDATIONS_OF_OVERFITTING:
             return False
@@ -144,7 +148,8 @@ class Progress:
         windows = state.windows
         falls = len(windows) >= 4 and mean(windows[-2:]) < mean(windows[-4:-2])
         is_worse = min(state.metrics[-_VALIDATIONS_OF_OVERFITTING:]) > state.best_metric
-        return falls and is_worse and since >= 0.75 * self._settings.plateau_patience
+        gets_worse = surely_rises(state.metrics[-state.validations_without_improvement :])
+        return falls and is_worse and gets_worse and since >= 0.75 * self._settings.plateau_patience
 
     def metric_forbids_raising(self) -> bool:
         """Whether the last validation was not the best that is remembered."""

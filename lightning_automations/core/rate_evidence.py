@@ -10,7 +10,15 @@ from statistics import median
 
 from lightning_automations.core.statistics import finite, line_through, mean, median_absolute_deviation
 
-__all__ = ["Alignment", "alignment_of", "end_level_of", "error_of_end_level", "slope_of", "usual_noise_of"]
+__all__ = [
+    "Alignment",
+    "alignment_of",
+    "end_level_of",
+    "error_of_end_level",
+    "slope_of",
+    "surely_rises",
+    "usual_noise_of",
+]
 
 LEAST_READINGS = 6
 _LAST_LOSSES = 7
@@ -54,6 +62,14 @@ def slope_of(losses: Sequence[float]) -> float:
     if error > 0:
         return slope / error
     return math.copysign(math.inf, slope) if slope else 0.0
+
+
+def surely_rises(values: Sequence[float]) -> bool:
+    """Whether a line through the values, three or more, rises by more than their noise: of few values by much more.
+
+    The slope of few points has an error that is itself uncertain, and its ratio to it a long tail (Student's t).
+    """
+    return len(values) >= 3 and slope_of(values) > 2 + 8 / (len(values) - 2)
 
 
 def end_level_of(losses: Sequence[float]) -> float:

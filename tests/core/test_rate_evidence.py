@@ -14,6 +14,7 @@ from lightning_automations.core.rate_evidence import (
     end_level_of,
     error_of_end_level,
     slope_of,
+    surely_rises,
     usual_noise_of,
 )
 
@@ -120,3 +121,22 @@ def test_the_errors_of_level_slope_and_cosine_are_honest() -> None:
         far_cosines += abs(alignment.deviations) > 3
         far_slopes += abs(slope_of(noise)) > 3
     assert max(far_levels, far_cosines, far_slopes) <= 40, (far_levels, far_cosines, far_slopes)
+
+
+@pytest.mark.parametrize(
+    ("values", "rises"),
+    [([], False), ([1.0, 2.0], False), ([1.0, 2.0, 3.0], True), ([3.0, 2.0, 1.0], False), ([2.0] * 5, False)],
+)
+def test_a_rise_without_noise_is_sure_from_three_values_on(values: list[float], rises: bool) -> None:
+    """Fewer have no line that could be told from noise."""
+    assert surely_rises(values) is rises
+
+
+@pytest.mark.parametrize("count", [3, 4, 6, 10])
+def test_noise_alone_seldom_rises(count: int) -> None:
+    """Of 2,000 series without a trend at most one in twenty, however few values there are; a clear rise is seen."""
+    noise = random.Random(count)
+    series = [[noise.gauss(0, 1) for _ in range(count)] for _ in range(2000)]
+    assert sum(map(surely_rises, series)) <= 100
+    rising = [[3 * place + value for place, value in enumerate(values)] for values in series]
+    assert sum(map(surely_rises, rising)) >= (1000 if count > 3 else 300)
