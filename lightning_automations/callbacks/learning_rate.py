@@ -42,7 +42,8 @@ class IntelligentLearningRateScheduler(FollowsFallback):
       hypergradient descent (Baydin et al. 2018, arXiv 1703.04782). A validation that is not the best forbids it
       (``raise_rate``).
     * The factor is halved when neither the smoothed training loss nor the validation metric has improved for
-      ``plateau_patience`` steps, and lowered to 0.3 of itself when the metric gets worse while the loss falls.
+      ``plateau_patience`` steps, and lowered to 0.3 of itself when the metric surely gets worse while the loss falls.
+      A patience that is not written grows to a fifth of the steps until the last improvement.
     * When the loss surely rises, explodes, or stays non-finite, weights, buffers, averages, optimizer and scaler go
       back to a snapshot that has proved itself, with a lower rate, where ``min_lr_factor`` allows one. A loss
       that is as high there has only changed its meaning: then all of that is taken back (``snapshots``).
@@ -97,7 +98,7 @@ class IntelligentLearningRateScheduler(FollowsFallback):
             raise ConfigError(problems)
 
     def make_brain(self, settings: Any) -> LearningRateBrain:
-        return LearningRateBrain(settings)
+        return LearningRateBrain(settings, written=self._written)
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._follow_settings(trainer)

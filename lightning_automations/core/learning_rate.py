@@ -53,6 +53,7 @@ class LearningRateBrain(RateStart):
 
     Args:
         settings: The settings, fitted to the run.
+        written: Names of the settings that the user wrote. A ``plateau_patience`` that is written holds as it is.
     """
 
     # What is read ----------------------------------------------------------------------------------------------------

@@ -42,7 +42,8 @@ class LearningRateSettings(AutomationSettings):
         adaptation_threshold: Relative rise of the smoothed loss above its recent level, beyond its noise, that counts
             as a divergence; above 0, at most 10.
         plateau_patience: Optimizer steps without improvement before the factor is lowered, 1 or more. Not written, it
-            is at most a fifth of the run.
+            is at most a fifth of the run, and grows with it: to a fifth of the steps until the last improvement, since
+            progress gets ever slower.
         improvement_threshold: Relative improvement over the best (against its absolute value) that restarts the
             patience; 0 or more, below 1.
         min_lr_factor: The lowest factor on the scheduled rate; above 0, at most 1.

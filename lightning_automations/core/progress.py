@@ -18,6 +18,9 @@ WINDOW_STEPS = 10
 """Optimizer steps between decisions, and in one window of the loss: a divergence is seen within 30 steps."""
 
 _MOST_WINDOWS = 100
+# Of the steps until the last improvement: where a loss falls as a power of the steps, as losses do, that is the time in
+# which it falls by the same share again.
+_GROWTH_OF_PATIENCE = 0.2
 _METRICS_KEPT = 10
 # The rise must be there at two decisions in a row.
 _DECISIONS_TO_BE_SURE = 2
@@ -62,10 +65,12 @@ class Progress:
 
     Args:
         settings: The settings, fitted to the run.
+        patience_grows: Whether ``plateau_patience`` is only where the patience begins.
     """
 
-    def __init__(self, settings: LearningRateSettings) -> None:
+    def __init__(self, settings: LearningRateSettings, *, patience_grows: bool = False) -> None:
         self._settings = settings
+        self._growth_of_patience = _GROWTH_OF_PATIENCE if patience_grows else 0.0
         self.state = ProgressState()
         quarter = settings.plateau_patience // (4 * WINDOW_STEPS)
         self._level_windows = min(max(quarter, 3), _MOST_WINDOWS)
@@ -129,7 +134,9 @@ class Progress:
     def is_on_plateau(self, step: int) -> bool:
         """Whether neither loss nor metric has improved for the patience."""
         state = self.state
-        if state.improved_at_step is None or step - state.improved_at_step < self._settings.plateau_patience:
+        if state.improved_at_step is None or step - state.improved_at_step < self._patience_from(
+            state.improved_at_step
+        ):
             return False
         if state.best_loss is None:
             # The metric alone: one validation without improvement is no plateau, however far apart they are.
@@ -144,12 +151,16 @@ class Progress:
         state = self.state
         if state.best_metric is None or state.validations_without_improvement < _VALIDATIONS_OF_OVERFITTING:
             return False
-        since = step - (state.metric_improved_at_step or 0)
+        improved_at = state.metric_improved_at_step or 0
         windows = state.windows
         falls = len(windows) >= 4 and mean(windows[-2:]) < mean(windows[-4:-2])
         is_worse = min(state.metrics[-_VALIDATIONS_OF_OVERFITTING:]) > state.best_metric
         gets_worse = surely_rises(state.metrics[-state.validations_without_improvement :])
-        return falls and is_worse and gets_worse and since >= 0.75 * self._settings.plateau_patience
+        return falls and is_worse and gets_worse and step - improved_at >= 0.75 * self._patience_from(improved_at)
+
+    def _patience_from(self, improved_at: int) -> float:
+        """Steps without improvement that are borne."""
+        return max(self._settings.plateau_patience, self._growth_of_patience * improved_at)
 
     def metric_forbids_raising(self) -> bool:
         """Whether the last validation was not the best that is remembered."""

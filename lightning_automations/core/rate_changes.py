@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from lightning_automations.core.decision import Adjustment, Reason
 from lightning_automations.core.learning_rate_settings import LearningRateSettings
@@ -32,15 +32,16 @@ class RateChanges:
 
     Args:
         settings: The settings, fitted to the run.
+        written: Names of the settings that the user wrote. A ``plateau_patience`` that is written holds as it is.
     """
 
-    def __init__(self, settings: LearningRateSettings) -> None:
+    def __init__(self, settings: LearningRateSettings, *, written: Collection[str] = ()) -> None:
         self._settings = settings
         self._horizon_steps: int | None = None
         self._can_go_back = False
         self._one_objective = True
         self.state = LearningRateState()
-        self.progress = Progress(settings)
+        self.progress = Progress(settings, patience_grows="plateau_patience" not in written)
         self.goes_back = False
         """Whether the weights have to go back to the snapshot with what ``observe`` returned."""
         self.takes_back = False

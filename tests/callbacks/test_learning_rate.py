@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from itertools import pairwise
 from typing import Any
 
 import lightning.pytorch as pl
@@ -39,6 +40,15 @@ def test_a_plateau_lowers_the_rate_step_by_step_to_its_bound_and_says_so(caplog:
     assert rates[-1] == pytest.approx(0.3 * RATE)
     notes = [message for message in caplog.messages if "min_lr_factor (0.3)" in message]
     assert len(notes) == 1
+
+
+def test_a_patience_that_is_written_holds_through_the_run() -> None:
+    """One that is not written would have grown to 40 steps at step 200."""
+    automation = scheduler(plateau_patience=30, min_lr_factor=0.001)
+    fit(Told(), automation)
+    steps = [step for step, reason, _ in done(automation) if reason is Reason.PLATEAU]
+    assert steps[-1] >= 240
+    assert {later - step for step, later in pairwise(steps)} == {30}
 
 
 def test_a_real_divergence_is_stopped() -> None:

@@ -164,6 +164,30 @@ def test_beside_a_loss_one_validation_without_improvement_makes_a_plateau() -> N
     assert progress.is_on_plateau(1000)
 
 
+def plateaus(*, steps: int, patience_grows: bool, flat_from: float = math.inf) -> list[int]:
+    """When one is seen, with a validation every 400 steps; the loss falls as a power of the steps, with noise."""
+    noise, progress = random.Random(0), Progress(LearningRateSettings(), patience_grows=patience_grows)
+    seen = []
+    for step in range(10, steps, 10):
+        level = (min(step, flat_from) / 100) ** -0.3
+        progress.take_loss(step, 0.5 + 2 * level + noise.gauss(0, 0.03))
+        if step % 400 == 0:
+            progress.take_metric(step, 0.5 + level + noise.gauss(0, 0.01))
+        if progress.is_on_plateau(step):
+            seen.append(step)
+            progress.be_patient(step)
+    return seen
+
+
+def test_a_patience_that_grows_bears_the_slow_progress_of_a_long_run() -> None:
+    """A constant one takes it for a plateau again and again; where progress ends, both see it."""
+    assert plateaus(steps=40_000, patience_grows=True) == []
+    assert len(plateaus(steps=40_000, patience_grows=False)) >= 3
+    first, second, *_ = plateaus(steps=40_000, patience_grows=True, flat_from=10_000)
+    assert 10_000 < first <= 14_000
+    assert second - first >= 0.2 * first - 20
+
+
 def overfitting(losses: list[float], metrics: list[float]) -> Progress:
     """A metric seen every 40 steps, and these losses just before now."""
     progress = validated(metrics, every=40)
