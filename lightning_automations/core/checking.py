@@ -39,6 +39,9 @@ def checked(value: Any, hint: Any, *, path: str) -> tuple[Any, list[Problem]]:
     """
     if is_typeddict(hint):
         return _checked_mapping(value, hint, path)
+    values = _hint_of_values(hint)
+    if values is not None and isinstance(value, Mapping):
+        return _checked_values(value, values, path)
     for option in _options(hint):
         fitted, sound = _fitted(value, option)
         if sound:
@@ -161,6 +164,21 @@ def _within(value: Any, mark: Any) -> bool:
     if isinstance(mark, Le):
         return bool(value <= mark.le)
     return bool(value < mark.lt)
+
+
+def _hint_of_values(hint: Any) -> Any:
+    """The type of a mapping's values; None where it says nothing about them, or is no mapping."""
+    origin = get_origin(hint)
+    if not isinstance(origin, type) or not issubclass(origin, Mapping):
+        return None
+    _, values = get_args(hint)
+    return None if values is Any else values
+
+
+def _checked_values(value: Mapping[Any, Any], hint: Any, path: str) -> tuple[Any, list[Problem]]:
+    checked_items = {key: checked(item, hint, path=f"{path}.{key}") for key, item in value.items()}
+    problems = [problem for _, found in checked_items.values() for problem in found]
+    return {key: fitted for key, (fitted, _) in checked_items.items()}, problems
 
 
 def _checked_mapping(value: Any, hint: Any, path: str) -> tuple[Any, list[Problem]]:

@@ -200,3 +200,12 @@ def test_any_value_is_either_fitted_or_reported(value: Any, hint: Any) -> None:
     if not problems:
         assert checked(fitted, hint, path="x") == (fitted, [])
     assert expectation(hint)
+
+
+def test_the_values_of_a_mapping_are_checked_by_their_names() -> None:
+    """Each that is wrong is told with its path; a whole number becomes a float."""
+    hint = Mapping[str, Annotated[float, Ge(0)]]
+    assert checked({"a": 1, "b": 0.5}, hint, path="fallback") == ({"a": 1.0, "b": 0.5}, [])
+    _, problems = checked({"a": -1, "b": math.nan, "c": "x", "d": 2.0}, hint, path="fallback")
+    assert [problem.path for problem in problems] == ["fallback.a", "fallback.b", "fallback.c"]
+    assert checked({"a": object}, Mapping[str, Any], path="parameters")[1] == []
