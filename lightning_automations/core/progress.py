@@ -18,8 +18,8 @@ WINDOW_STEPS = 10
 """Optimizer steps between decisions, and in one window of the loss: a divergence is seen within 30 steps."""
 
 _MOST_WINDOWS = 100
-# Of the steps until the last improvement: where a loss falls as a power of the steps, as losses do, that is the time in
-# which it falls by the same share again.
+# Of the steps until the last improvement: where a loss falls as a power of the steps, as many do, it falls by the same
+# share again in that time.
 _GROWTH_OF_PATIENCE = 0.2
 _METRICS_KEPT = 10
 # The rise must be there at two decisions in a row.
@@ -134,9 +134,8 @@ class Progress:
     def is_on_plateau(self, step: int) -> bool:
         """Whether neither loss nor metric has improved for the patience."""
         state = self.state
-        if state.improved_at_step is None or step - state.improved_at_step < self._patience_from(
-            state.improved_at_step
-        ):
+        since = state.improved_at_step
+        if since is None or step - since < self._patience_from(since):
             return False
         if state.best_loss is None:
             # The metric alone: one validation without improvement is no plateau, however far apart they are.
