@@ -91,6 +91,7 @@ class BatchSizeBrain(LoaderDecisions):
             state.samples = (*state.samples, samples)[-self.settings.vram_history_size :]
             state.shares = pushed(state.shares, share, size=self.settings.vram_history_size)
             self._follow_the_others()
+            self._learn_baseline(samples)
         if samples != self.piece_size(batch):
             return None  # the last change has not been seen at work
         state.seen += 1
@@ -114,6 +115,12 @@ class BatchSizeBrain(LoaderDecisions):
             state.shares = (*(share + shift for share in state.shares[:-2]), *state.shares[-2:])
             state.baseline = None if state.baseline is None else state.baseline + shift
 
+    def _learn_baseline(self, samples: int) -> None:
+        """What two sizes say of all else in memory is kept for when only one of them is still remembered."""
+        line = self._line(samples) if len(set(self.state.samples)) > 1 else None
+        if line is not None:
+            self.state.baseline = max(0.0, line.share_at(0))
+
     def _shrink(self, step: int, epoch: int, line: MemoryLine, batch: int) -> Adjustment | None:
         lowest = self.settings.min_batch_size
         if line.share_at(lowest) > self.settings.target_vram_usage:
@@ -133,7 +140,7 @@ class BatchSizeBrain(LoaderDecisions):
 
     def _climb(self, step: int, epoch: int, line: MemoryLine | None, batch: int, *, size: int) -> Adjustment | None:
         """After an error: half the way to the size that failed, seldom, at most a few times, not beyond the band."""
-        state = self.state
+        state, size = self.state, int(min(size, self._lowest_excess() - 1))
         if line is not None:
             size = int(min(size, max(1, self._sizes_within_band(line))))
         if state.calm < CALM_DECISIONS or state.climbs >= MOST_CLIMBS:

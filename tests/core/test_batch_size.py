@@ -123,6 +123,36 @@ def test_more_memory_per_sample_is_followed() -> None:
     assert len(run.changes) <= 3
 
 
+@pytest.mark.parametrize("factor", [1.6, 1.8])
+def test_a_size_that_was_too_large_is_not_tried_again_once_it_is_forgotten(factor: float) -> None:
+    """Of more memory per sample the readings at 64 leave the history after 50 decisions: what they told is kept."""
+    slope = {"value": 0.00875}
+    run = Run(lambda size: 0.0854 + slope["value"] * size, 64, grows=False)
+    run.brain.start(0.0854)
+    run.observe(20)
+    slope["value"] *= factor
+    run.observe(10_000)
+    assert len(run.changes) == 1
+    assert run.share(run.size) <= TARGET
+
+
+def test_a_size_that_was_above_the_target_is_no_size_to_climb_to() -> None:
+    """More memory per sample leads to an error: of the sizes half the way up one needs too much, and is tried once."""
+    slope = {"value": 0.043}
+    run = Run(lambda size: 0.1 + slope["value"] * size, 64, grows=False)
+    run.brain.start(0.1)
+    for failed in (64, 32):
+        run.brain.recover(step=0, epoch=0, failed=failed, samples=64)
+    run.observe(20)
+    slope["value"] *= 1.6
+    run.brain.recover(step=run.step, epoch=0, failed=16, samples=64)
+    run.changes.clear()
+    run.sizes.clear()
+    run.observe(1000)
+    assert [run.share(size) > TARGET for size in run.sizes].count(True) == 1
+    assert len(run.changes) <= 3
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_noise_a_neighbour_and_longer_samples_together(seed: int) -> None:
     """10,000 steps of each in turn, with failures above the memory: under the target in three changes, then rest."""
