@@ -24,8 +24,8 @@ from lightning_automations.probes.deferred import DeferredReadings
 __all__ = ["DynamicLossScheduling"]
 
 _NO_WEIGHTS = (
-    "stays out of this run: the module has no loss_weights (a mapping from the names of its terms to their weights; "
-    "WeightedLosses adds what is needed)"
+    "stays out of this run: the module has no loss_weights that can be written (a mapping from the names of its terms "
+    "to their weights; WeightedLosses adds what is needed)"
 )
 _NO_TERMS = (
     "no term has been read: return them from the training step under loss_terms, or name the logged ones in terms"
@@ -166,6 +166,9 @@ class DynamicLossScheduling(AutomationCallback):
             for readings in self._readings.values():
                 readings.clear()
             self._gradients.clear()
+            if self._has_weights and not self.settings.dry_run:
+                # Parameters and buffers went back with the network.
+                write_weights(trainer.lightning_module, self.brain.weights)
 
     def apply_fallback(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._has_weights:

@@ -9,7 +9,11 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from lightning_automations.core.errors import ConfigError, Problem
+
 __all__ = ["WeightedLosses", "read_weights", "write_weights"]
+
+_SCALAR = "a tensor of shape ()"
 
 
 class WeightedLosses:
@@ -39,26 +43,45 @@ class WeightedLosses:
             terms: Scalars, by the names of ``loss_weights``; a term may be missing in a step.
 
         Raises:
-            ValueError: If a term has no weight.
+            ValueError: If a term has no weight, or is no scalar tensor.
         """
         unknown = sorted(set(terms) - set(self.loss_weights))
         if unknown or not terms:
             named = ", ".join(self.loss_weights)
             raise ValueError(f"expected terms of loss_weights ({named}), got {unknown or 'none'}")
+        wrong = {name: _form(term) for name, term in terms.items() if _form(term) != _SCALAR}
+        if wrong:
+            raise ValueError(f"expected {_SCALAR} for each term, got {wrong}; .mean() or torch.tensor() make one")
         if self._term_graphs is not None:
             self._term_graphs.update(terms)
         loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
         return {"loss": loss, "loss_terms": {name: term.detach() for name, term in terms.items()}}
 
 
+def _form(term: Any) -> str:
+    return f"a tensor of shape {tuple(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
+
+
 def read_weights(module: LightningModule) -> dict[str, float] | None:
-    """The weights of a module, read once at the start; None where it has none.
+    """The weights of a module, read once at the start; None where it has none that can be written.
 
     They may be numbers, or tensors of one element (a ``ParameterDict``, a mapping of buffers).
+
+    Raises:
+        ConfigError: If one is a tensor of integers: a weight written to it would lose its fraction.
     """
     weights = getattr(module, "loss_weights", None)
     if not isinstance(weights, Mapping) and not isinstance(weights, torch.nn.ParameterDict):
         return None
+    if _is_made_anew(module):
+        return None
+    problems = [
+        Problem(path=f"loss_weights.{name}", expected="a number or a floating-point tensor", got=f"{weight.dtype}")
+        for name, weight in weights.items()
+        if isinstance(weight, Tensor) and not weight.is_floating_point()
+    ]
+    if problems:
+        raise ConfigError(problems)
     return {str(name): float(weight) for name, weight in weights.items()}
 
 
@@ -72,8 +95,27 @@ def write_weights(module: LightningModule, weights: Mapping[str, float]) -> None
                 held[name].fill_(weight)
     if not numbers:
         return
-    if "loss_weights" not in vars(module) or not isinstance(held, MutableMapping):
+    of_property = _property_of(module)
+    if of_property is not None and of_property.fset is not None:
+        setattr(module, "loss_weights", {**held, **numbers})  # noqa: B010 - typed as a mapping that is only read
+    elif of_property is None and ("loss_weights" not in vars(module) or not isinstance(held, MutableMapping)):
         # that of the class would change it for every other module
         vars(module)["loss_weights"] = {**held, **numbers}
     else:
         held.update(numbers)
+
+
+def _property_of(module: LightningModule) -> property | None:
+    found = getattr(type(module), "loss_weights", None)
+    return found if isinstance(found, property) else None
+
+
+def _is_made_anew(module: LightningModule) -> bool:
+    """Whether a property without a setter makes the mapping at every reading: numbers written to it are lost."""
+    of_property = _property_of(module)
+    if of_property is None or of_property.fset is not None:
+        return False
+    first, second = of_property.__get__(module), of_property.__get__(module)
+    if all(isinstance(value, Tensor) and value is second[name] for name, value in first.items()):
+        return False
+    return first is not second or not isinstance(first, MutableMapping)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -67,8 +67,8 @@ class LossSchedulingBrain:
 
     For ``baseline_iterations`` steps it only looks. Then the weights are calibrated, where that is wanted, and at every
     decision after that the method proposes weights; they are taken where one of them differs by more than
-    ``adaptation_threshold`` from the one that holds. A term that is 0, missing or not finite keeps its weight and takes
-    no part; one that is negative counts by its absolute value.
+    ``adaptation_threshold`` from the one that holds. A term that is 0, missing or not finite since the last decision
+    keeps its weight and takes no part in it; one that is negative counts by its absolute value.
 
     Args:
         settings: The settings, fitted to the run.
@@ -117,14 +117,15 @@ class LossSchedulingBrain:
             self._smooth(state.sizes, name, terms.get(name, math.nan))
             self._smooth(state.norms, name, norms.get(name, math.nan))
         if state.is_calibrated:
-            return self._change(step, epoch, self._proposed(draw), Reason.TERMS_OUT_OF_BALANCE)
+            heard = [name for name in state.weights if _is_size(terms.get(name, math.nan))]
+            return self._change(step, epoch, self._proposed(heard, draw), Reason.TERMS_OUT_OF_BALANCE)
         if step - (state.first_step or 0) < self._settings.baseline_iterations or not self._known():
             return []
         return self._calibrate(step, epoch)
 
     def forget(self) -> None:
         """The weights of the network went back: what the terms were since is no longer true, their weights hold."""
-        self.state.before = {}
+        self.state.before, self.state.sizes, self.state.norms = {}, {}, {}
 
     def hold(self, weights: Mapping[str, float]) -> None:
         """From here on these weights hold, and those of the start where none is named."""
@@ -141,7 +142,7 @@ class LossSchedulingBrain:
     # Inside ----------------------------------------------------------------------------------------------------------
 
     def _smooth(self, kept: dict[str, float], name: str, value: float) -> None:
-        if _LEAST_SIZE < value < _LARGEST_SIZE:
+        if _is_size(value):
             share = self._settings.momentum if self.state.is_calibrated else 0.5
             kept[name] = share * kept.get(name, value) + (1 - share) * value
 
@@ -176,9 +177,9 @@ class LossSchedulingBrain:
         state.proposed = dict(state.weights)
         return made
 
-    def _proposed(self, draw: float) -> dict[str, float]:
-        state = self.state
-        names = [name for name in self._known() if name in state.shares and name in state.before]
+    def _proposed(self, heard: Collection[str], draw: float) -> dict[str, float]:
+        state, known = self.state, self._known()
+        names = [name for name in heard if name in known and name in state.shares and name in state.before]
         if len(names) < 2:
             return {}
         sizes = Sizes(
@@ -227,6 +228,10 @@ class LossSchedulingBrain:
         given = self.state.given[name]
         low, high = min(self._settings.min_weight, given), max(self._settings.max_weight, given)
         return min(max(weight, low), high)
+
+
+def _is_size(value: float) -> bool:
+    return _LEAST_SIZE < value < _LARGEST_SIZE
 
 
 def _method(settings: LossSchedulingSettings) -> WeightingMethod:

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 from torch import nn
 
 from lightning_automations import DynamicLossScheduling, IntelligentLearningRateScheduler, WeightedLosses
 from lightning_automations.core.errors import ConfigError
+from lightning_automations.core.events import Event, EventKind
 from tests.callbacks.helpers import Regression, SaveAt, make_trainer, train_loader, val_loader
 from tests.registry import EPOCHS, TwoTerms
 
@@ -67,6 +69,83 @@ def test_weights_of_any_kind_are_calibrated(kind: Callable[[], Held]) -> None:
     assert [item.step for item in automation.adjustments] == [16, 16]
 
 
+class OfProperty(Held):
+    """A property that gives the mapping that is held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own = {"squared": 1.0, "absolute": 0.2}
+
+    @property
+    def loss_weights(self) -> dict[str, float]:  # type: ignore[override]
+        """As they are held."""
+        return self.own
+
+
+class Settable(OfProperty):
+    """A property that gives a copy, and takes one."""
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """A copy."""
+        return dict(self.own)
+
+    @loss_weights.setter
+    def loss_weights(self, weights: dict[str, float]) -> None:
+        self.own = weights
+
+
+class Copied(OfProperty):
+    """A property that gives a copy: what is written to it is lost."""
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """A copy."""
+        return dict(self.own)
+
+
+@pytest.mark.parametrize("kind", [OfProperty, Settable])
+def test_weights_behind_a_property_are_changed(kind: Callable[[], Any]) -> None:
+    """By its setter, or in the mapping that it gives."""
+    module = kind()
+    fit(module, DynamicLossScheduling(**SETTINGS))
+    assert module.own["squared"] * 4.0 / module.own["absolute"] == pytest.approx(5.0, rel=1e-3)
+
+
+def test_weights_that_cannot_be_written_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """And that is told."""
+    caplog.set_level(logging.INFO, logger="lightning_automations")
+    automation = DynamicLossScheduling(**SETTINGS)
+    fit(Copied(), automation)
+    assert caplog.text.count("no loss_weights that can be written") == 1
+    assert not automation.adjustments
+
+
+def test_weights_in_integers_are_refused_at_the_start() -> None:
+    """They would lose their fraction."""
+    module = Held()
+    module.loss_weights = {"squared": torch.tensor(1), "absolute": torch.tensor(0.2)}  # type: ignore[dict-item]
+    with pytest.raises(ConfigError, match=r"loss_weights.squared: expected a number or a floating-point tensor"):
+        fit(module, DynamicLossScheduling(**SETTINGS))
+
+
+@pytest.mark.parametrize("kind", [Parameters, Buffers])
+def test_weights_that_went_back_with_the_network_are_written_again(kind: Callable[[], Any]) -> None:
+    """What the automation says holds, holds."""
+    module, automation = kind(), DynamicLossScheduling(**SETTINGS)
+
+    class GoesBack(Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            if trainer.global_step == 40:
+                with torch.no_grad():
+                    module.loss_weights["squared"].fill_(1.0)
+                automation.receive(trainer, Event(kind=EventKind.ROLLED_BACK, step=40))
+
+    fit(module, automation, GoesBack(), max_steps=41)
+    assert automation.adjustments
+    assert float(module.loss_weights["squared"]) == pytest.approx(automation.brain.weights["squared"])
+
+
 def test_the_weights_of_the_class_are_left_alone() -> None:
     """Another module of the same class starts with its own."""
     fit(Held(), DynamicLossScheduling(**SETTINGS))
@@ -96,7 +175,7 @@ def test_a_module_without_weights_or_terms_is_told_so_once(caplog: pytest.LogCap
     """The first is left alone from the start, the second when a decision is due."""
     caplog.set_level(logging.INFO, logger="lightning_automations")
     fit(Regression(), DynamicLossScheduling(**SETTINGS))
-    assert caplog.text.count("the module has no loss_weights") == 1
+    assert caplog.text.count("the module has no loss_weights that can be written") == 1
 
     class Silent(Regression):
         loss_weights = {"one": 1.0}  # noqa: RUF012
@@ -155,4 +234,6 @@ def test_the_mixin_says_which_term_has_no_weight() -> None:
         module.weighted(edges=torch.tensor(1.0))
     with pytest.raises(ValueError, match="got none"):
         module.weighted()
+    with pytest.raises(ValueError, match=r"'squared': 'float', 'absolute': 'a tensor of shape \(1,\)'"):
+        module.weighted(squared=0.0, absolute=torch.zeros(1))  # type: ignore[arg-type]
     assert issubclass(TwoTerms, WeightedLosses)

@@ -122,6 +122,18 @@ def test_a_term_that_is_missing_keeps_its_weight() -> None:
     assert brain.weights["a"] == pytest.approx(4 * brain.weights["b"])
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("silent", [0.0, math.nan])
+def test_a_term_that_falls_silent_keeps_its_weight(method: str, silent: float) -> None:
+    """Its last size says nothing of it any more; the others are balanced without it."""
+    brain = brain_of({"a": 1.0, "b": 1.0, "c": 1.0}, method=method, adaptation_threshold=0.0)
+    play(brain, *[{"a": 1.0, "b": 4.0, "c": 2.0}] * 3)
+    kept = brain.weights["c"]
+    made = play(brain, *({"a": 1.0 / place, "b": 4.0, "c": silent} for place in range(1, 9)), start=3)
+    assert {item.parameter for item in made} == {"loss_weights.a", "loss_weights.b"}
+    assert brain.weights["c"] == kept
+
+
 def test_one_term_alone_is_left_alone() -> None:
     """There is nothing to balance it with."""
     assert play(brain_of({"a": 1.0}), *[{"a": float(place)} for place in range(1, 20)]) == []
@@ -139,9 +151,9 @@ def test_after_a_rollback_the_next_decision_waits_for_two_sizes() -> None:
     brain = brain_of(method="dynamic_weight_average", adaptation_threshold=0.0)
     play(brain, *[{"a": 1.0, "b": 1.0}] * 3)
     brain.forget()
-    assert brain.state.before == {}
-    play(brain, {"a": 1.0, "b": 2.0}, start=3)
-    assert brain.state.before == {"a": 1.0, "b": 1.0}
+    assert play(brain, {"a": 1.0, "b": 2.0}, start=3) == []
+    assert brain.state.sizes == {"a": 1.0, "b": 2.0}
+    assert play(brain, {"a": 1.0, "b": 1.0}, start=4) != []
 
 
 def test_held_weights_are_those_of_the_start_where_none_is_named() -> None:
