@@ -62,7 +62,7 @@ class DynamicBatchSizeOptimizer(GrowsWithinEpoch):
     log are called once per piece, ``on_after_backward`` and all later hooks once per batch; a piece whose training
     step returns None adds nothing and counts as samples without loss. Attributes that a training step changes outside
     of tensors, buffers and metrics are not put back. In the step's output, tensors with one entry per sample are
-    concatenated, scalars averaged, anything else is the last piece's.
+    concatenated, scalars averaged, mappings taken by their entries, anything else is the last piece's.
 
     Under DDP the rank that runs out of memory runs its batch again alone, unless gradients have been reduced since or
     the training step makes collectives of its own: then the run ends with an error that names the rank. The others

@@ -204,26 +204,39 @@ class _Outputs:
         loss = output.closure_loss.detach() * factor
         self._loss = loss if self._loss is None else self._loss + loss
         for name, value in output.extra.items():
-            value = value.detach() if isinstance(value, Tensor) else value
-            self._extras.setdefault(name, []).append((value, share, samples))
+            self._extras.setdefault(name, []).append((_detached(value), share, samples))
 
     def result(self) -> Any:
         return self._kind(self._loss, extra={name: combined(parts) for name, parts in self._extras.items()})
 
 
 def combined(parts: Sequence[tuple[Any, float, int]]) -> Any:
-    """What a step returned for each piece as that of the whole batch.
+    """What a step returned for each piece as that of the whole batch; a mapping (``loss_terms``) by its entries.
 
     Args:
         parts: Value, share of the batch, and samples of each piece.
     """
     values = [value for value, _, _ in parts]
+    if all(isinstance(value, Mapping) for value in values):
+        return {name: _entry(parts, name) for name in {name: None for value in values for name in value}}
     if all(isinstance(value, Tensor) and value.ndim > 0 and value.shape[0] == samples for value, _, samples in parts):
         return torch.cat(values)
     if all(_is_scalar(value) for value in values):
         total = sum(share for _, share, _ in parts)
         return sum(value * (share / total) for value, share, _ in parts)
     return values[-1]
+
+
+def _entry(parts: Sequence[tuple[Any, float, int]], name: Any) -> Any:
+    """Of the pieces that have it: a term may be missing in some."""
+    return combined([(value[name], share, samples) for value, share, samples in parts if name in value])
+
+
+def _detached(value: Any) -> Any:
+    """No piece's graph outlives its backward pass."""
+    if isinstance(value, Mapping):
+        return {name: _detached(entry) for name, entry in value.items()}
+    return value.detach() if isinstance(value, Tensor) else value
 
 
 def _is_scalar(value: Any) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor
 
 from lightning_automations.callbacks.failure_place import UNCLEAR_BATCH, explain
 from lightning_automations.callbacks.splitting_closure import combined
@@ -108,7 +107,7 @@ class ValidationPieces:
             outputs.append((self._step(piece, *others), share, samples))
             logged.end_piece(share)
         logged.end_pieces()
-        return _whole(outputs)
+        return combined(outputs)
 
     def _next_size(self, error: BaseException, layout: Layout | None, size: int | None) -> int:
         """Half of what was tried last.
@@ -149,13 +148,3 @@ class ValidationPieces:
         one = loaders[place] if isinstance(loaders, (list, tuple)) else loaders
         size = getattr(one, "batch_size", None)
         return size if isinstance(size, int) else None
-
-
-def _whole(outputs: Sequence[tuple[Any, float, int]]) -> Any:
-    """The output of the batch from those of its pieces."""
-    first = outputs[0][0]
-    if isinstance(first, Mapping):
-        return {name: combined([(output[name], share, count) for output, share, count in outputs]) for name in first}
-    if isinstance(first, (Tensor, float, int)):
-        return combined(outputs)
-    return outputs[-1][0]

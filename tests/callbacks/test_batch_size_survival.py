@@ -54,6 +54,31 @@ def test_gradients_outputs_and_logs_are_those_of_the_whole_batch(place: str, acc
         assert ours == pytest.approx(theirs, rel=1e-5)
 
 
+class Terms(Limited):
+    """Returns its terms as DynamicLossScheduling reads them; the last samples of a batch have one of their own."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        output = super().training_step(batch, batch_idx)
+        terms = {"mean": output["mean"], "with_graph": output["loss"], "lists": {"predictions": output["predictions"]}}
+        if len(output["predictions"]) < 3:
+            terms["small"] = torch.tensor(2.0)
+        return {**output, "loss_terms": terms}
+
+
+def test_a_mapping_in_the_output_is_taken_by_its_entries() -> None:
+    """Terms are those of the whole batch, without a graph; one that some pieces lack is that of the others."""
+    plain, limited = Terms(), Terms(3)
+    expected, seen = Outputs(), Outputs()
+    trained(plain, expected, precision="64-true")
+    trained(limited, DynamicBatchSizeOptimizer(), seen, precision="64-true")
+    for ours, theirs in zip(seen.outputs, expected.outputs, strict=True):
+        terms, whole = ours["loss_terms"], theirs["loss_terms"]
+        assert same([terms["mean"], terms["with_graph"]], [whole["mean"], whole["with_graph"]])
+        assert same([terms["lists"]["predictions"]], [whole["lists"]["predictions"]])
+        assert not terms["with_graph"].requires_grad
+    assert seen.outputs[-1]["loss_terms"]["small"] == 2.0
+
+
 def test_an_error_in_the_middle_of_an_accumulation_window_leaves_its_gradients_alone() -> None:
     """What the window has gathered before the failed backward pass is there once, and only once."""
 
