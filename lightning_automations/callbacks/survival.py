@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lightning_automations.callbacks.failure_place import UNCLEAR_BATCH, explain, outside_of_step
 from lightning_automations.callbacks.processes import processes_of, strategy_obstacle
 from lightning_automations.callbacks.splitting_closure import SplittingClosure
+from lightning_automations.callbacks.weighted_losses import drop_term_graphs
 from lightning_automations.lightning_internals import LoggedResults, replace_closures
 from lightning_automations.probes.out_of_memory import is_out_of_memory
 from lightning_automations.probes.rewinding import ModuleBuffers, ModuleMetrics, RandomStates
@@ -149,6 +150,7 @@ class Survival:
 
     def put_back(self) -> None:
         """Put back what belongs to the module."""
+        drop_term_graphs(self._module)
         self._buffers.put_back()
         self._metrics.put_back()
 

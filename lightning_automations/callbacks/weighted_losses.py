@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_automations.core.errors import ConfigError, Problem
 
-__all__ = ["WeightedLosses", "read_weights", "write_weights"]
+__all__ = ["WeightedLosses", "drop_term_graphs", "read_weights", "write_weights"]
 
 _SCALAR = "a tensor of shape ()"
 
@@ -60,6 +60,13 @@ class WeightedLosses:
 
 def _form(term: Any) -> str:
     return f"a tensor of shape {tuple(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
+
+
+def drop_term_graphs(module: LightningModule) -> None:
+    """Let go of the terms of a try that failed, whose graph would fill the memory of the next one."""
+    graphs = getattr(module, "_term_graphs", None)
+    if graphs:
+        graphs.clear()
 
 
 def read_weights(module: LightningModule) -> dict[str, float] | None:

@@ -12,7 +12,12 @@ import torch
 from lightning.pytorch import Callback
 from torch import nn
 
-from lightning_automations import DynamicLossScheduling, IntelligentLearningRateScheduler, WeightedLosses
+from lightning_automations import (
+    DynamicBatchSizeOptimizer,
+    DynamicLossScheduling,
+    IntelligentLearningRateScheduler,
+    WeightedLosses,
+)
 from lightning_automations.core.errors import ConfigError
 from lightning_automations.core.events import Event, EventKind
 from tests.callbacks.helpers import Regression, SaveAt, make_trainer, train_loader, val_loader
@@ -237,3 +242,29 @@ def test_the_mixin_says_which_term_has_no_weight() -> None:
     with pytest.raises(ValueError, match=r"'squared': 'float', 'absolute': 'a tensor of shape \(1,\)'"):
         module.weighted(squared=0.0, absolute=torch.zeros(1))  # type: ignore[arg-type]
     assert issubclass(TwoTerms, WeightedLosses)
+
+
+class RunsOut(TwoTerms):
+    """Memory runs out when the terms are known, in batches of more than two samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_behind: list[int] = []
+        self.failures = 0
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.left_behind.append(len(self._term_graphs or ()))
+        output = super().training_step(batch, batch_idx)
+        if len(batch[0]) > 2:
+            self.failures += 1
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return output
+
+
+def test_a_try_that_failed_leaves_no_graph_behind() -> None:
+    """Its terms, asked for by gradnorm, would hold the memory that the next try needs."""
+    module = RunsOut()
+    gradnorm = DynamicLossScheduling(method="gradnorm", shared_parameters="layer", **SETTINGS)
+    fit(module, DynamicBatchSizeOptimizer(), gradnorm, max_steps=2)
+    assert module.failures > 0
+    assert not any(module.left_behind)
