@@ -107,6 +107,9 @@ class Uncertainty:
 class RelativeBalancing:
     """Terms that have fallen less weigh more, with a random look-back (ReLoBRaLo: Bischof and Kraus, 2021).
 
+    Other than in the paper, where a look-back takes the place of the weights that held (its share is ``momentum``) and
+    the change since the decision before always counts, a look-back here takes the place of that change.
+
     Args:
         temperature: Of the softmax over how much of each term is left.
         momentum: Share of the weights that holds from one decision to the next.
