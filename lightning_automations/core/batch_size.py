@@ -134,7 +134,7 @@ class BatchSizeBrain(LoaderDecisions):
         if line is None or not self._below_band(line):
             return None
         size = int(min(self._sizes_within_band(line), self._lowest_excess() - 1, batch))
-        if self._piece_at(batch, size) < LEAST_GROWTH * line.samples:
+        if not self._is_growth(batch, size):
             return None
         return self._resize(step, epoch, line, size, Reason.MEMORY_BELOW_TARGET)
 
@@ -142,14 +142,16 @@ class BatchSizeBrain(LoaderDecisions):
         """After an error: half the way to the size that failed, seldom, at most a few times, not beyond the band."""
         state, size = self.state, int(min(size, self._lowest_excess() - 1))
         if line is not None:
-            size = int(min(size, max(1, self._sizes_within_band(line))))
-        if state.calm < CALM_DECISIONS or state.climbs >= MOST_CLIMBS:
-            return None
-        if self._piece_at(batch, size) < LEAST_GROWTH * self.piece_size(batch):
+            size = int(min(size, max(0, self._sizes_within_band(line))))
+        if state.calm < CALM_DECISIONS or state.climbs >= MOST_CLIMBS or not self._is_growth(batch, size):
             return None
         state.climbs += 1
         state.calm = 0
         return self._resize(step, epoch, line, size, Reason.NO_ERROR_SINCE)
+
+    def _is_growth(self, batch: int, size: int) -> bool:
+        """Whether pieces of this size gain anything; a single sample above the target leaves no size at all, 0."""
+        return size > 0 and self._piece_at(batch, size) >= LEAST_GROWTH * self.piece_size(batch)
 
     def _resize(self, step: int, epoch: int, line: MemoryLine | None, size: int, reason: Reason) -> Adjustment:
         old, self.state.micro_batch, self.state.seen = self.state.micro_batch, size, 0

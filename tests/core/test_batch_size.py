@@ -329,6 +329,15 @@ def test_a_size_that_failed_is_never_chosen_again(events: list[tuple[str, float]
     play(BatchSizeBrain(BatchSizeSettings(max_batch_size=2048)), batch, events, [])
 
 
+def test_a_single_sample_above_the_target_leaves_no_size_to_grow_to() -> None:
+    """One reading of a single sample above the target, among many far below it."""
+    brain = BatchSizeBrain(BatchSizeSettings())
+    brain.recover(step=0, epoch=0, failed=2, samples=2)
+    for share in (*[0.1] * 9, 1.0, *[0.1] * 20):
+        brain.observe(step=0, epoch=0, samples=1, share=share, batch=2)
+    assert brain.piece_size(2) == 1
+
+
 @given(EVENTS, st.integers(1, 300))
 def test_the_loaders_batch_at_most_doubles_at_once(events: list[tuple[str, float]], batch: int) -> None:
     """Whatever memory says: one change is seen at work before the next."""

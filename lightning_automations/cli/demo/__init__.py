@@ -1,4 +1,4 @@
-"""The demo: four automations at work on a small super-resolution network and real photographs.
+"""The demo: five automations at work on a small super-resolution network and real photographs.
 
 What needs the packages of the extra `demo` is imported only once they are known to be there.
 """
