@@ -11,7 +11,6 @@ from lightning_automations.core.loader_decisions import LoaderDecisions
 from lightning_automations.core.memory_judgement import LEAST_GROWTH
 from lightning_automations.core.memory_model import MemoryLine, level_shift
 from lightning_automations.core.pieces import smaller_piece
-from lightning_automations.core.statistics import pushed
 
 __all__ = ["BatchSizeBrain", "BatchSizeFallback", "BatchSizeSettings"]
 
@@ -88,8 +87,7 @@ class BatchSizeBrain(LoaderDecisions):
         state = self.state
         state.calm += 1
         if not math.isnan(share):
-            state.samples = (*state.samples, samples)[-self.settings.vram_history_size :]
-            state.shares = pushed(state.shares, share, size=self.settings.vram_history_size)
+            self._remember(samples, share)
             self._follow_the_others()
             self._learn_baseline(samples)
         if samples != self.piece_size(batch):
@@ -105,6 +103,13 @@ class BatchSizeBrain(LoaderDecisions):
         return self._climb(step, epoch, line, batch, size=(state.micro_batch + state.ceiling) // 2)
 
     # Inside ----------------------------------------------------------------------------------------------------------
+
+    def _remember(self, samples: int, share: float) -> None:
+        """Keep a reading, and none of a size that has failed: what was seen of it to fit is no longer so."""
+        state, ceiling = self.state, math.inf if self.state.ceiling is None else self.state.ceiling
+        readings = zip((*state.samples, samples), (*state.shares, share), strict=True)
+        kept = [(size, peak) for size, peak in readings if size < ceiling][-self.settings.vram_history_size :]
+        state.samples, state.shares = tuple(size for size, _ in kept), tuple(peak for _, peak in kept)
 
     def _follow_the_others(self) -> None:
         """Where all else in memory has changed, let what was observed before stand as if it had been so then."""
