@@ -143,8 +143,13 @@ class YamlTree:
     def _mapping(self, node: yaml.MappingNode, path: str) -> dict[Any, Any]:
         own: dict[Any, _Member] = {}
         merged: dict[Any, _Member] = {}
+        merge_line: int | None = None
         for key_node, value_node in node.value:
             if key_node.tag == _PREFIX + "merge":
+                if merge_line is not None:  # PyYAML 6.0.3 lets the last give the value, 6.0.4 the first
+                    got, hint = f"it again after line {merge_line}", "Merge several mappings as a list, [*a, *b]."
+                    self._report(key_node, joined(path, "<<"), "each key once", got, hint=hint)
+                merge_line = _line(key_node)
                 merged.update(self._merged(key_node, value_node, path))
                 continue
             key = self._built(key_node, path)

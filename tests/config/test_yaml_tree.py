@@ -115,7 +115,7 @@ def test_a_path_has_a_line(path: str, line: int | None) -> None:
     "text",
     [
         TEXT,
-        "a: &a {x: 1, y: 2}\nb: &b {x: 3}\nc: {<<: [*a, *b], z: 0}\nd: {x: 9, <<: *a}\ne: {<<: *a, <<: *b}",
+        "a: &a {x: 1, y: 2}\nb: &b {x: 3}\nc: {<<: [*a, *b], z: 0}\nd: {x: 9, <<: *a}",
         "a: {<<: {x: 1, <<: {y: 2}}}",
         "a: &a [1, *b]\n".replace("*b", "2") + "b: [*a, *a]",
         "? x\n: 1\n? y\n",
@@ -133,6 +133,10 @@ def test_values_are_those_of_pyyaml(text: str) -> None:
     [
         ("a: 1\nb: 2\na: 3", "3: a: expected each key once, got it again after line 1."),
         ("a:\n  b: 1\n  b: 2", "3: a.b: expected each key once, got it again after line 2."),
+        (
+            "a: &a {x: 1}\nb: {<<: *a, <<: {x: 2}}",
+            "2: b.<<: expected each key once, got it again after line 2. Merge several mappings as a list, [*a, *b].",
+        ),
         (
             "a: 1\nb: !!python/object/apply:os.system ['exit 1']",
             "2: b: expected a plain YAML value, got the tag !!python/object/apply:os.system. "
