@@ -11,6 +11,7 @@ from lightning_automations.core.loader_decisions import LoaderDecisions
 from lightning_automations.core.memory_judgement import LEAST_GROWTH
 from lightning_automations.core.memory_model import MemoryLine, level_shift
 from lightning_automations.core.pieces import smaller_piece
+from lightning_automations.core.statistics import pushed
 
 __all__ = ["BatchSizeBrain", "BatchSizeFallback", "BatchSizeSettings"]
 
@@ -105,11 +106,13 @@ class BatchSizeBrain(LoaderDecisions):
     # Inside ----------------------------------------------------------------------------------------------------------
 
     def _remember(self, samples: int, share: float) -> None:
-        """Keep a reading, and none of a size that has failed: what was seen of it to fit is no longer so."""
+        """Keep a reading. Where a size has failed that was seen to fit, nothing seen before holds any more."""
         state, ceiling = self.state, math.inf if self.state.ceiling is None else self.state.ceiling
-        readings = zip((*state.samples, samples), (*state.shares, share), strict=True)
-        kept = [(size, peak) for size, peak in readings if size < ceiling][-self.settings.vram_history_size :]
-        state.samples, state.shares = tuple(size for size, _ in kept), tuple(peak for _, peak in kept)
+        if any(size >= ceiling for size in state.samples):
+            state.samples, state.shares = (), ()
+        if samples < ceiling:  # else it began before the failure
+            state.samples = (*state.samples, samples)[-self.settings.vram_history_size :]
+            state.shares = pushed(state.shares, share, size=self.settings.vram_history_size)
 
     def _follow_the_others(self) -> None:
         """Where all else in memory has changed, let what was observed before stand as if it had been so then."""

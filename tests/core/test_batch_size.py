@@ -7,7 +7,6 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -168,27 +167,30 @@ def test_what_was_seen_of_a_size_before_it_failed_says_nothing_afterwards(
     assert len(run.changes) <= 1
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(40))
 def test_noise_a_neighbour_and_longer_samples_together(seed: int) -> None:
-    """10,000 steps of each in turn, with failures above the memory: under the target in three changes, then rest."""
+    """Memories drawn at random, 10,000 steps of each phase: under the target in three changes, then rest.
+
+    Sizes whose peak is above all memory fail, and are never run again.
+    """
     draw = random.Random(seed)
-    fixed, slope, neighbour, noise = 0.2, 0.004, 0.0, 0.004
-    run = Run(lambda size: fixed + neighbour + slope * size + draw.gauss(0, noise), 256, grows=False)
-    run.brain.start(0.15)
+    fixed, slope = draw.uniform(0.05, 0.2), draw.uniform(0.004, 0.05)
+    noise = draw.choice([0.0, 0.002, 0.005, 0.01])
+    neighbour, factor = 0.0, 1.0
+    run = Run(lambda size: fixed + neighbour + factor * slope * size + draw.gauss(0, noise), 64, grows=False)
+    run.brain.start(fixed)
     failed: list[int] = []
-    for neighbour, slope in ((0.0, 0.004), (0.3, 0.004), (0.0, 0.004), (0.0, 0.008), (0.3, 0.008)):
+    for neighbour, factor in ((0.0, 1.0), (0.3, 1.0), (0.0, 1.0), (0.0, 1.6), (0.3, 1.6)):
         run.changes.clear()
         for _ in range(100):  # decisions of 100 steps
             while run.share(run.size) > 1.0:
                 failed.append(run.size)
-                assert run.brain.recover(step=run.step, epoch=0, failed=run.size, samples=256) is not None
+                assert run.brain.recover(step=run.step, epoch=0, failed=run.size, samples=64) is not None
             before = list(failed)
             run.observe()
             assert all(run.size < size for size in before)
         assert len(run.changes) <= 3
-        directions = [int(str(change.new)) > int(str(change.old)) for change in run.changes]
-        assert sum(one is not other for one, other in pairwise(directions)) <= 1
-        assert fixed + neighbour + slope * run.size <= TARGET + 3 * noise
+        assert fixed + neighbour + factor * slope * run.size <= TARGET + 3 * noise
 
 
 def test_memory_that_is_full_of_other_things_is_no_reason_for_pieces() -> None:
