@@ -132,9 +132,11 @@ class DecidingAutomation(AutomationSurface):
             self._guarded(trainer, self.apply_fallback, trainer, trainer.lightning_module)
 
     def receive(self, trainer: Trainer, event: Event) -> None:
-        """Called by the session: hand an event to ``hear`` as long as decisions are made."""
+        """Called by the session: hand an event to ``hear``, or to ``hear_retired`` once no decisions are made."""
         if self.active:
             self._guarded(trainer, self.hear, trainer, event)
+        elif self._awake and self._retired and not self.settings.dry_run:
+            self._guarded(trainer, self.hear_retired, trainer, event)
 
     def note(self, trainer: Trainer, message: str) -> None:
         """Tell the user something once that is neither an adjustment nor an error."""

@@ -122,16 +122,16 @@ class DynamicLossScheduling(AutomationCallback):
         self._gradients.after_batch(pl_module)
         terms = outputs.get("loss_terms") if isinstance(outputs, Mapping) else None
         if not isinstance(terms, Mapping):
-            return
+            terms = {}
+        if self.settings.terms:
+            logged = trainer.callback_metrics
+            terms = {**terms, **{name: logged[key] for name, key in self.settings.terms.items() if key in logged}}
         for name, readings in self._readings.items():
             if name in terms:
                 readings.add(terms[name])
 
     def read(self, trainer: Trainer, pl_module: LightningModule) -> Mapping[str, float]:
         taken = {name: readings.take() for name, readings in self._readings.items()}
-        for name, logged in self.settings.terms.items():
-            value = trainer.callback_metrics.get(logged)
-            taken[name] = [float(value)] if isinstance(value, Tensor) else []
         if self.settings.needs_gradients:
             taken.update({_NORM_OF.format(name): self._gradients.take(name) for name in self.brain.weights})
         return {name: mean([abs(value) for value in finite(values)]) for name, values in taken.items()}
@@ -166,9 +166,13 @@ class DynamicLossScheduling(AutomationCallback):
             for readings in self._readings.values():
                 readings.clear()
             self._gradients.clear()
-            if self._has_weights and not self.settings.dry_run:
-                # Parameters and buffers went back with the network.
-                write_weights(trainer.lightning_module, self.brain.weights)
+            if not self.settings.dry_run:
+                self.hear_retired(trainer, event)
+
+    def hear_retired(self, trainer: Trainer, event: Event) -> None:
+        if event.kind is EventKind.ROLLED_BACK and self._has_weights:
+            # Parameters and buffers went back with the network.
+            write_weights(trainer.lightning_module, self.brain.weights)
 
     def apply_fallback(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._has_weights:

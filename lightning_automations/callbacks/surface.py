@@ -23,7 +23,7 @@ class AutomationSurface:
     * ``after_batch``: a training batch is done; keep readings, on the device.
     * ``read`` and ``decide``: a decision is due; hand numbers to the brain, carry out what it says.
     * ``apply_fallback`` and ``after_batch_retired``: the automation retires.
-    * ``hear`` and ``bring_back``: another automation changed something, or holds the run for lost.
+    * ``hear``, ``hear_retired`` and ``bring_back``: another automation changed something, or holds the run for lost.
     * ``values`` and ``summary``: what is logged.
     * ``extra_state`` and ``load_extra_state``: what must survive a checkpoint besides the brain.
     """
@@ -77,6 +77,9 @@ class AutomationSurface:
 
     def hear(self, trainer: Trainer, event: Event) -> None:
         """Another automation changed something that bears on what this one has seen."""
+
+    def hear_retired(self, trainer: Trainer, event: Event) -> None:
+        """The same after the retirement: only what the fallback needs."""
 
     def bring_back(self, trainer: Trainer) -> bool:
         """Another automation holds the run for lost: put it back to a good state, and return whether that was done."""

@@ -33,7 +33,8 @@ class LossSchedulingSettings(AutomationSettings):
         shares: Which share of the loss a term should have: ``given``, that of its given weight in all given weights;
             ``even``, the same for all, whatever the given weights are.
         terms: Logged names of the terms, where the training step does not return them under ``loss_terms``: a mapping
-            from names in ``loss_weights`` to names in ``trainer.callback_metrics``.
+            from names in ``loss_weights`` to names in ``trainer.callback_metrics``. Log them at every step: their mean
+            between two decisions counts.
         shared_parameters: For ``gradnorm``, what all terms share: names of parameters as ``named_parameters()`` gives
             them, or of the parts of the module that hold them (``encoder``, ``network.body.3``); one, or a list. The
             last shared layer is the cheapest, for a gradient is then computed no further than there.

@@ -134,10 +134,13 @@ def test_weights_in_integers_are_refused_at_the_start() -> None:
         fit(module, DynamicLossScheduling(**SETTINGS))
 
 
+@pytest.mark.parametrize("limit", [{}, {"max_adjustments": 1, "fallback": {"squared": 0.3}}])
 @pytest.mark.parametrize("kind", [Parameters, Buffers])
-def test_weights_that_went_back_with_the_network_are_written_again(kind: Callable[[], Any]) -> None:
-    """What the automation says holds, holds."""
-    module, automation = kind(), DynamicLossScheduling(**SETTINGS)
+def test_weights_that_went_back_with_the_network_are_written_again(
+    kind: Callable[[], Any], limit: dict[str, Any]
+) -> None:
+    """What the automation says holds, holds; also the fallback's weights after it has retired."""
+    module, automation = kind(), DynamicLossScheduling(**SETTINGS, **limit)
 
     class GoesBack(Callback):
         def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
@@ -148,6 +151,8 @@ def test_weights_that_went_back_with_the_network_are_written_again(kind: Callabl
 
     fit(module, automation, GoesBack(), max_steps=41)
     assert automation.adjustments
+    assert automation.retired is bool(limit)
+    assert automation.brain.weights["squared"] == 0.3 or not limit
     assert float(module.loss_weights["squared"]) == pytest.approx(automation.brain.weights["squared"])
 
 
@@ -165,15 +170,15 @@ class LogsItsTerms(Regression):
         self.loss_weights = {"one": 1.0, "two": 1.0}
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
-        self.log_dict({"terms/one": 8.0, "terms/two": 2.0})
+        self.log_dict({"terms/one": 8.0, "terms/two": 0.5 if batch_idx % 8 == 7 else 2.5})
         return self.loss(batch) * self.loss_weights["one"]
 
 
 def test_terms_may_be_logged() -> None:
-    """Named in ``terms``."""
+    """Named in ``terms``; of the steps between two decisions, each of which ends with a small one, the mean counts."""
     module = LogsItsTerms()
     fit(module, DynamicLossScheduling(terms={"one": "terms/one", "two": "terms/two"}, **SETTINGS))
-    assert module.loss_weights["two"] / module.loss_weights["one"] == pytest.approx(4.0)
+    assert module.loss_weights["two"] / module.loss_weights["one"] == pytest.approx(8.0 / 2.25)
 
 
 def test_a_module_without_weights_or_terms_is_told_so_once(caplog: pytest.LogCaptureFixture) -> None:
