@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, MutableMapping
+from numbers import Real
 from typing import Any
 
 import torch
@@ -75,7 +77,7 @@ def read_weights(module: LightningModule) -> dict[str, float] | None:
     They may be numbers, or tensors of one element (a ``ParameterDict``, a mapping of buffers).
 
     Raises:
-        ConfigError: If one is a tensor of integers: a weight written to it would lose its fraction.
+        ConfigError: If one is no finite number, or a tensor of integers, which would lose the fraction of a weight.
     """
     weights = getattr(module, "loss_weights", None)
     if not isinstance(weights, Mapping) and not isinstance(weights, torch.nn.ParameterDict):
@@ -83,13 +85,22 @@ def read_weights(module: LightningModule) -> dict[str, float] | None:
     if _is_made_anew(module):
         return None
     problems = [
-        Problem(path=f"loss_weights.{name}", expected="a number or a floating-point tensor", got=f"{weight.dtype}")
+        Problem(path=f"loss_weights.{name}", expected="a finite number, or a floating-point tensor of one", got=got)
         for name, weight in weights.items()
-        if isinstance(weight, Tensor) and not weight.is_floating_point()
+        if (got := _unfit(weight)) is not None
     ]
     if problems:
         raise ConfigError(problems)
     return {str(name): float(weight) for name, weight in weights.items()}
+
+
+def _unfit(weight: Any) -> str | None:
+    """What a weight is that cannot be one; None where it can."""
+    if isinstance(weight, Tensor) and (weight.numel() != 1 or not weight.is_floating_point()):
+        return f"a tensor of shape {tuple(weight.shape)} and type {weight.dtype}"
+    if not isinstance(weight, (Tensor, Real)):
+        return repr(weight)
+    return None if math.isfinite(float(weight)) else f"{float(weight)}"
 
 
 def write_weights(module: LightningModule, weights: Mapping[str, float]) -> None:

@@ -53,8 +53,8 @@ class LossSchedulingSettings(AutomationSettings):
         temperature: Of the softmax of ``dynamic_weight_average`` and ``relative_balancing``, above 0; higher is more
             even.
         min_weight: Smallest weight, above 0.
-        max_weight: Largest weight, at least ``min_weight``. A given weight of 0 stays 0, and one beyond the bounds
-            moves the bound.
+        max_weight: Largest weight, at least ``min_weight``. A given weight of 0 or less stays as it is, and one beyond
+            the bounds moves the bound.
         max_adjustments: Changed weights before it retires, 0 or more; None: no limit.
         fallback: The weights that hold once it has retired, by term. A term that is not named gets the weight that it
             had at the start.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,11 +127,22 @@ def test_weights_that_cannot_be_written_are_left_alone(caplog: pytest.LogCapture
     assert not automation.adjustments
 
 
-def test_weights_in_integers_are_refused_at_the_start() -> None:
-    """They would lose their fraction."""
+@pytest.mark.parametrize(
+    ("weight", "got"),
+    [
+        (torch.tensor(1), r"a tensor of shape \(\) and type torch.int64"),
+        (torch.ones(2), r"a tensor of shape \(2,\) and type torch.float32"),
+        (math.nan, "nan"),
+        (torch.tensor(math.inf), "inf"),
+        ("1.0", "'1.0'"),
+    ],
+)
+def test_what_cannot_be_a_weight_is_refused_at_the_start(weight: Any, got: str) -> None:
+    """Integers would lose their fraction; the others have no meaning."""
     module = Held()
-    module.loss_weights = {"squared": torch.tensor(1), "absolute": torch.tensor(0.2)}  # type: ignore[dict-item]
-    with pytest.raises(ConfigError, match=r"loss_weights.squared: expected a number or a floating-point tensor"):
+    module.loss_weights = {"squared": weight, "absolute": 0.2}
+    expected = r"loss_weights.squared: expected a finite number, or a floating-point tensor of one, got "
+    with pytest.raises(ConfigError, match=expected + got):
         fit(module, DynamicLossScheduling(**SETTINGS))
 
 
