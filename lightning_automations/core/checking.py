@@ -52,11 +52,14 @@ def checked(value: Any, hint: Any, *, path: str) -> tuple[Any, list[Problem]]:
 def checkable(hint: Any) -> bool:
     """Whether values can be checked against a type: it is one of those that settings use.
 
-    >>> checkable(tuple[float, ...] | None), checkable(list[float]), checkable(range)
+    >>> checkable(tuple[float, ...] | None), checkable(list[float]), checkable(Mapping[str, range])
     (True, False, False)
     """
     if is_typeddict(hint):
         return all(checkable(item) for item in get_type_hints(hint, include_extras=True).values())
+    values = _hint_of_values(hint)
+    if values is not None and not checkable(values):
+        return False
     return all(_checkable(option) for option in _options(hint))
 
 

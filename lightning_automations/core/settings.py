@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, get_type_hints
@@ -75,14 +76,15 @@ class AutomationSettings:
 
     def __post_init__(self) -> None:
         problems: list[Problem] = []
-        sound: set[str] = set()
+        unsound: list[str] = []
         for name, hint in type(self).types().items():
             value, found = checked(getattr(self, name), hint, path=name)
             problems += found
-            if not found:
-                sound.add(name)
+            if found:
+                unsound.append(name)
+            else:
                 object.__setattr__(self, name, value)
-        problems += self._contradictions(sound)
+        problems += self._contradictions_beside(unsound) if unsound else self._contradictions()
         if problems:
             raise ConfigError(problem.under(self.automation) for problem in problems)
 
@@ -158,24 +160,36 @@ class AutomationSettings:
         return replace(self, **changes)  # type: ignore[arg-type]  # names of settings, checked when the object is made
 
     def contradictions(self) -> Iterable[Problem]:
-        """Problems between several settings, each of which is sound in itself. Automations add their own."""
+        """Problems between several settings; each names in its path and ``expected`` all settings that it is about.
+
+        Automations add their own.
+        """
         return ()
 
-    def _contradictions(self, sound: set[str]) -> Iterable[Problem]:
+    def _contradictions(self) -> Iterable[Problem]:
         for low, high in self.ordered:
-            if {low, high} <= sound and getattr(self, low) > getattr(self, high):
+            if getattr(self, low) > getattr(self, high):
                 yield Problem(
                     path=low,
                     expected=f"at most {high} ({getattr(self, high)})",
                     got=str(getattr(self, low)),
                     hint=f"Lower {low} or raise {high}.",
                 )
-        if {"journal", "report"} <= sound and self.journal is False and self.report is not False:
+        if self.journal is False and self.report is not False:
             yield Problem(
                 path="report",
                 expected="false, for journal is false too",
                 got=repr(self.report),
                 hint="A report is made from the journal: leave journal out, or give it a path.",
             )
-        if sound == set(type(self).types()):
-            yield from self.contradictions()
+        yield from self.contradictions()
+
+    def _contradictions_beside(self, unsound: Sequence[str]) -> Iterable[Problem]:
+        """Those that are about none of the settings that are wrong by themselves, whose defaults take their places."""
+        sound = type(self)()
+        for name in set(self.types()).difference(unsound):
+            object.__setattr__(sound, name, getattr(self, name))
+        named = re.compile(rf"\b(?:{'|'.join(unsound)})\b")
+        return [
+            problem for problem in sound._contradictions() if not named.search(f"{problem.path} {problem.expected}")
+        ]

@@ -136,7 +136,7 @@ class Wider(TypedDict):
 @pytest.mark.parametrize(
     "hint",
     [range, complex, bytes, list, list[int], set[str], tuple, tuple[int, int], type[int], Wider, Fallback | None,
-     Annotated[float, "any mark"], int | range, Literal[b"a"]],
+     Annotated[float, "any mark"], int | range, Literal[b"a"], Mapping[str, range]],
 )  # fmt: skip
 def test_other_types_cannot_be_checked(hint: Any) -> None:
     """YAML has no such value, or there is no answer for it."""

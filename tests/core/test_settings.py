@@ -85,14 +85,21 @@ def test_bounds_are_compared_only_where_each_is_sound(values: dict[str, Any]) ->
     assert len(caught.value.problems) == 1
 
 
-def test_contradictions_are_reported_with_the_rest() -> None:
-    """An automation's own rule is checked once all values are sound, beside the order of its bounds."""
+@pytest.mark.parametrize(
+    ("values", "paths"),
+    [
+        ({"patience": 5, "low": 3}, ["low", "patience"]),
+        ({"patience": 5, "low": -3}, ["low", "patience"]),
+        ({"patience": 5, "min_epochs": "x"}, ["min_epochs"]),
+        ({"low": 3, "report": True, "journal": False, "dry_run": 1}, ["dry_run", "low", "report"]),
+        ({"report": True, "journal": 1}, ["journal"]),
+    ],
+)
+def test_contradictions_are_reported_with_the_rest(values: dict[str, Any], paths: list[str]) -> None:
+    """All but those about a setting that is wrong by itself: one mistake is one problem."""
     with pytest.raises(ConfigError) as caught:
-        Settings(patience=5, low=3)
-    assert [problem.path for problem in caught.value.problems] == ["Small.low", "Small.patience"]
-    with pytest.raises(ConfigError) as caught:
-        Settings(patience=5, low=-3)
-    assert [problem.path for problem in caught.value.problems] == ["Small.low"]
+        Settings(**values)
+    assert [problem.path for problem in caught.value.problems] == [f"Small.{path}" for path in paths]
 
 
 def test_the_signature_shows_every_setting() -> None:
