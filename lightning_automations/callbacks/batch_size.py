@@ -185,7 +185,8 @@ class DynamicBatchSizeOptimizer(GrowsWithinEpoch):
         adjustment = self.brain.recover(step=step, epoch=epoch, failed=failed, samples=samples)
         if adjustment is None:
             return None
-        self.recover(trainer, adjustment, lambda: None)
+        # The peak is that of the try that failed, and no size that fits needs as much.
+        self.recover(trainer, adjustment, self._period.begin_anew)
         return self.brain.piece_size(samples)
 
     def went_well(self, size: int, samples: int) -> None:

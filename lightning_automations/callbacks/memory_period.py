@@ -50,17 +50,22 @@ class MemoryPeriod:
         free_cached_memory(device)
         self.reset_peak()
 
-    def take(self) -> dict[str, float]:
-        """The readings; the next period starts."""
-        self.keep_peak()
+    def begin_anew(self) -> None:
+        """The next period starts here, with nothing seen."""
+        self._samples, self._batch, self._peak_share = 0, 0, 0.0
         self.reset_peak()
+
+    def take(self) -> dict[str, float]:
+        """The readings of the period, which ends."""
+        self.keep_peak()
         peak = self._peak_share if self.probe is not None else math.nan
         readings = {"samples": float(self._samples), "batch": float(self._batch), "peak_share": peak}
-        self._samples, self._batch, self._peak_share = 0, 0, 0.0
+        self.begin_anew()
         return readings
 
     def state_dict(self) -> dict[str, Any]:
         """What has been seen of this period, as JSON-able values."""
+        self.keep_peak()
         return {"samples": self._samples, "batch": self._batch, "peak_share": self._peak_share}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
