@@ -6,7 +6,7 @@ import inspect
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
@@ -186,10 +186,20 @@ class AutomationSettings:
 
     def _contradictions_beside(self, unsound: Sequence[str]) -> Iterable[Problem]:
         """Those that are about none of the settings that are wrong by themselves, whose defaults take their places."""
-        sound = type(self)()
-        for name in set(self.types()).difference(unsound):
-            object.__setattr__(sound, name, getattr(self, name))
+        sound = object.__new__(type(self))
+        for name, value in {**vars(self), **self._defaults(unsound)}.items():
+            object.__setattr__(sound, name, value)
+        if any(checked(getattr(sound, name), self.types()[name], path=name)[1] for name in unsound):
+            return []  # a default of its class is wrong
         named = re.compile(rf"\b(?:{'|'.join(unsound)})\b")
         return [
             problem for problem in sound._contradictions() if not named.search(f"{problem.path} {problem.expected}")
         ]
+
+    @classmethod
+    def _defaults(cls, names: Sequence[str]) -> dict[str, Any]:
+        return {
+            item.name: item.default if item.default_factory is MISSING else item.default_factory()
+            for item in fields(cls)
+            if item.name in names
+        }
