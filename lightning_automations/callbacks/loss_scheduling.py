@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_automations.callbacks.base import AutomationCallback
+from lightning_automations.callbacks.loss_terms import LoggedTerms, checked_term
 from lightning_automations.callbacks.ranks import Across
 from lightning_automations.callbacks.term_gradients import TermGradients
 from lightning_automations.callbacks.weighted_losses import read_weights, write_weights
@@ -34,6 +35,14 @@ _NO_TERMS = (
 _NO_GRADIENTS = (
     "no term has a gradient by shared_parameters: the weights stay as they are. Name what all terms go through, "
     "outside of reentrant checkpointing, and give self.weighted(...) terms that are not detached"
+)
+_UNREAD = (
+    "no value of {} but 0 has been read: only the other terms are balanced. Return each term under loss_terms, or log "
+    "it at every step under the name that terms has for it"
+)
+_AT_BOUNDS = (
+    "the weight of {} has come to its bound (min_weight, max_weight), so that the shares of the terms are not reached: "
+    "set other bounds, or give the terms units in which they are of more similar size"
 )
 _NORM_OF = "gradient_norm of {}"
 
@@ -80,9 +89,10 @@ class DynamicLossScheduling(AutomationCallback):
     brain: LossSchedulingBrain
 
     _readings: dict[str, DeferredReadings]
+    _logged: LoggedTerms
     _gradients: TermGradients
     _has_weights: bool
-    _told_of_silence: bool
+    _told: list[str]
 
     def make_brain(self, settings: Any) -> LossSchedulingBrain:
         return LossSchedulingBrain(settings)
@@ -121,14 +131,12 @@ class DynamicLossScheduling(AutomationCallback):
     def after_batch(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any) -> None:
         self._gradients.after_batch(pl_module)
         terms = outputs.get("loss_terms") if isinstance(outputs, Mapping) else None
-        if not isinstance(terms, Mapping):
-            terms = {}
+        terms = {**terms} if isinstance(terms, Mapping) else {}
         if self.settings.terms:
-            logged = trainer.callback_metrics
-            terms = {**terms, **{name: logged[key] for name, key in self.settings.terms.items() if key in logged}}
+            terms |= self._logged.new_values(trainer.callback_metrics)
         for name, readings in self._readings.items():
-            if name in terms:
-                readings.add(terms[name])
+            if terms.get(name) is not None:
+                readings.add(checked_term(name, terms[name]))
 
     def read(self, trainer: Trainer, pl_module: LightningModule) -> Mapping[str, float]:
         taken = {name: readings.take() for name, readings in self._readings.items()}
@@ -145,14 +153,15 @@ class DynamicLossScheduling(AutomationCallback):
     def decide(self, trainer: Trainer, pl_module: LightningModule, readings: Mapping[str, float]) -> None:
         norms = {name: readings.get(_NORM_OF.format(name), math.nan) for name in self.brain.weights}
         if not finite(list(readings.values())):
-            self._tell_of_silence(trainer, _NO_TERMS)
+            self._tell(trainer, "silence", _NO_TERMS)
             return
         if self.settings.needs_gradients and not any(norm > 0 for norm in norms.values()):
-            self._tell_of_silence(trainer, _NO_GRADIENTS)
+            self._tell(trainer, "silence", _NO_GRADIENTS)
         step = trainer.global_step
         # The same number on every rank, and again in a resumed run.
         draw = random.Random(step).random()
         made = self.brain.observe(step=step, epoch=trainer.current_epoch, terms=readings, draw=draw, norms=norms)
+        self._tell_of_terms(trainer, step)
         for adjustment in made:
             if self._retired:
                 return
@@ -187,12 +196,13 @@ class DynamicLossScheduling(AutomationCallback):
         return {
             "readings": {name: readings.fetch() for name, readings in self._readings.items()},
             "gradients": self._gradients.state_dict(),
-            "told_of_silence": self._told_of_silence,
+            "told": self._told,
         }
 
     def load_extra_state(self, state: Mapping[str, Any]) -> None:
         self._has_weights = False
-        self._told_of_silence = bool(state.get("told_of_silence", False))
+        self._told = list(state.get("told", []))
+        self._logged = LoggedTerms(self.settings.terms)
         self._gradients = TermGradients(state.get("gradients", {}))
         self._readings = {}
         for name, values in state.get("readings", {}).items():
@@ -205,10 +215,18 @@ class DynamicLossScheduling(AutomationCallback):
         event = Event(kind=EventKind.LOSS_WEIGHTS_CHANGED, step=trainer.global_step)
         self.session.announce(trainer, event, source=self)
 
-    def _tell_of_silence(self, trainer: Trainer, message: str) -> None:
-        if not self._told_of_silence:
+    def _tell(self, trainer: Trainer, subject: str, message: str) -> None:
+        """Once a run for each subject."""
+        if subject not in self._told:
             self.note(trainer, message)
-        self._told_of_silence = True
+            self._told.append(subject)
+
+    def _tell_of_terms(self, trainer: Trainer, step: int) -> None:
+        unread, held = self.brain.unread(step), self.brain.at_bounds()
+        if unread:
+            self._tell(trainer, "silence", _UNREAD.format(", ".join(unread)))
+        if held:
+            self._tell(trainer, "bounds", _AT_BOUNDS.format(", ".join(held)))
 
     def _refuse_unknown_terms(self, weights: Mapping[str, float]) -> None:
         problems = [

@@ -87,15 +87,19 @@ def read_weights(module: LightningModule) -> dict[str, float] | None:
     problems = [
         Problem(path=f"loss_weights.{name}", expected="a finite number, or a floating-point tensor of one", got=got)
         for name, weight in weights.items()
-        if (got := _unfit(weight)) is not None
+        if (got := _unfit(name, weight)) is not None
     ]
     if problems:
         raise ConfigError(problems)
-    return {str(name): float(weight) for name, weight in weights.items()}
+    return {name: float(weight) for name, weight in weights.items()}
 
 
-def _unfit(weight: Any) -> str | None:
+def _unfit(name: Any, weight: Any) -> str | None:
     """What a weight is that cannot be one; None where it can."""
+    if not isinstance(name, str):
+        return f"a name that is no text ({type(name).__name__})"
+    if isinstance(weight, Tensor) and weight.requires_grad:
+        return "a parameter that is trained (requires_grad_(False) leaves it alone)"
     if isinstance(weight, Tensor) and (weight.numel() != 1 or not weight.is_floating_point()):
         return f"a tensor of shape {tuple(weight.shape)} and type {weight.dtype}"
     if not isinstance(weight, (Tensor, Real)):

@@ -65,10 +65,11 @@ class LossSchedulingState:
 class LossSchedulingBrain:
     """Balances the weights of a loss with several terms.
 
-    For ``baseline_iterations`` steps it only looks. Then the weights are calibrated, where that is wanted, and at every
-    decision after that the method proposes weights; they are taken where one of them differs by more than
-    ``adaptation_threshold`` from the one that holds. A term that is 0, missing or not finite since the last decision
-    keeps its weight and takes no part in it; one that is negative counts by its absolute value.
+    For ``baseline_iterations`` steps, and until two terms have been read, it only looks. Then the weights are
+    calibrated, where that is wanted, and at every decision after that the method proposes weights; they are taken where
+    one of them differs by more than ``adaptation_threshold`` from the one that holds. A term that is 0, missing or not
+    finite since the last decision keeps its weight and takes no part in it; one that is negative counts by its absolute
+    value.
 
     Args:
         settings: The settings, fitted to the run.
@@ -119,9 +120,22 @@ class LossSchedulingBrain:
         if state.is_calibrated:
             heard = [name for name in state.weights if _is_size(terms.get(name, math.nan))]
             return self._change(step, epoch, self._proposed(heard, draw), Reason.TERMS_OUT_OF_BALANCE)
-        if step - (state.first_step or 0) < self._settings.baseline_iterations or not self._known():
+        if self._is_looking(step) or len(self._known()) < 2:
             return []
         return self._calibrate(step, epoch)
+
+    def unread(self, step: int) -> list[str]:
+        """The terms that are not balanced, for no value of them was read before the others were calibrated."""
+        if self._is_looking(step):
+            return []
+        balanced = self.state.shares if self.state.is_calibrated else self._known()
+        return [name for name, weight in self.state.weights.items() if weight > 0 and name not in balanced]
+
+    def at_bounds(self) -> list[str]:
+        """The terms whose weight has come to a bound."""
+        state, bounds = self.state, (self._settings.min_weight, self._settings.max_weight)
+        moved = [name for name in state.shares if state.weights[name] != state.given[name]]
+        return [name for name in moved if state.weights[name] in bounds]
 
     def forget(self) -> None:
         """The weights of the network went back: what the terms were since is no longer true, their weights hold."""
@@ -140,6 +154,9 @@ class LossSchedulingBrain:
         self.state = restored(LossSchedulingState, state)
 
     # Inside ----------------------------------------------------------------------------------------------------------
+
+    def _is_looking(self, step: int) -> bool:
+        return step - (self.state.first_step or 0) < self._settings.baseline_iterations
 
     def _smooth(self, kept: dict[str, float], name: str, value: float) -> None:
         if _is_size(value):

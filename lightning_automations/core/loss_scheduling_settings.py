@@ -28,8 +28,9 @@ class LossSchedulingSettings(AutomationSettings):
             since the start at random, weigh more. ``gradnorm``: terms pull equally hard at ``shared_parameters``, and
             harder where they have fallen less.
         auto_calibrate: After ``baseline_iterations`` steps, choose weights with which each term has its share of the
-            loss; the loss as a whole stays as large as it is. False: the shares that the given weights lead to are the
-            ones to hold. For ``gradnorm`` read: of the gradients' norms, in place of the loss.
+            loss; the loss as a whole stays as large as it is, as far as the bounds allow. False: the shares that the
+            given weights lead to are the ones to hold. For ``gradnorm`` read: of the gradients' norms, in place of the
+            loss.
         shares: Which share of the loss a term should have: ``given``, that of its given weight in all given weights;
             ``even``, the same for all, whatever the given weights are.
         terms: Logged names of the terms, where the training step does not return them under ``loss_terms``: a mapping

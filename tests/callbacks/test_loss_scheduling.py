@@ -135,6 +135,7 @@ def test_weights_that_cannot_be_written_are_left_alone(caplog: pytest.LogCapture
         (math.nan, "nan"),
         (torch.tensor(math.inf), "inf"),
         ("1.0", "'1.0'"),
+        (nn.Parameter(torch.tensor(1.0)), "a parameter that is trained"),
     ],
 )
 def test_what_cannot_be_a_weight_is_refused_at_the_start(weight: Any, got: str) -> None:
@@ -182,15 +183,68 @@ class LogsItsTerms(Regression):
         self.loss_weights = {"one": 1.0, "two": 1.0}
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
-        self.log_dict({"terms/one": 8.0, "terms/two": 0.5 if batch_idx % 8 == 7 else 2.5})
+        self.log("terms/one", 8.0)
+        if batch_idx % 8 != 7:
+            self.log("terms/two", 0.5 if batch_idx % 8 == 6 else 2.5)
         return self.loss(batch) * self.loss_weights["one"]
 
 
-def test_terms_may_be_logged() -> None:
-    """Named in ``terms``; of the steps between two decisions, each of which ends with a small one, the mean counts."""
+def test_terms_may_be_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Named in ``terms``: the mean of what was logged since the last decision counts. A name in vain is told once."""
+    caplog.set_level(logging.INFO, logger="lightning_automations")
+    names = {"one": "terms/one", "two": "terms/two"}
     module = LogsItsTerms()
-    fit(module, DynamicLossScheduling(terms={"one": "terms/one", "two": "terms/two"}, **SETTINGS))
-    assert module.loss_weights["two"] / module.loss_weights["one"] == pytest.approx(8.0 / 2.25)
+    fit(module, DynamicLossScheduling(terms=names, **SETTINGS))
+    assert module.loss_weights["two"] / module.loss_weights["one"] == pytest.approx(8.0 / ((6 * 2.5 + 0.5) / 7))
+    assert "has been read" not in caplog.text
+
+    module = LogsItsTerms()
+    fit(module, DynamicLossScheduling(terms={**names, "two": "terms/too"}, **SETTINGS))
+    assert module.loss_weights == {"one": 1.0, "two": 1.0}
+    assert caplog.text.count("no value of two but 0 has been read") == 1
+
+
+def test_a_bound_that_keeps_a_share_from_being_reached_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The sizes 4 and 1 would need a weight of 2.1 for the second."""
+    caplog.set_level(logging.INFO, logger="lightning_automations")
+    fit(Held(), DynamicLossScheduling(shares="even", **SETTINGS))
+    assert "come to its bound" not in caplog.text
+    fit(Held(), DynamicLossScheduling(shares="even", max_weight=1.5, **SETTINGS))
+    assert caplog.text.count("the weight of absolute has come to its bound") == 1
+
+
+class Without(Held):
+    """Gives something else than a number for a term in every other step."""
+
+    def __init__(self, instead: Any) -> None:
+        super().__init__()
+        self.instead = instead
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        output = super().training_step(batch, batch_idx)
+        return {**output, "loss_terms": {**output["loss_terms"], "absolute": self.instead}} if batch_idx % 2 else output
+
+
+def test_a_term_that_is_none_is_missing_in_that_step() -> None:
+    """Which is no reason to give up."""
+    with_none, whole = Without(None), Held()
+    fit(with_none, DynamicLossScheduling(**SETTINGS))
+    fit(whole, DynamicLossScheduling(**SETTINGS))
+    assert with_none.loss_weights == whole.loss_weights
+
+
+@pytest.mark.parametrize(
+    ("instead", "got"),
+    [
+        (torch.ones(3), r"a tensor of shape \(3,\), torch.float32"),
+        (torch.tensor(1 + 2j), r"a tensor of shape \(\), torch.complex64"),
+        ("x", "'x'"),
+    ],
+)
+def test_a_term_that_is_no_number_is_named(instead: Any, got: str) -> None:
+    """By its place in what the step returns."""
+    with pytest.raises(TypeError, match=r"loss_terms.absolute: expected a real number or a tensor of one, got " + got):
+        fit(Without(instead), DynamicLossScheduling(on_error="raise", **SETTINGS))
 
 
 def test_a_module_without_weights_or_terms_is_told_so_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -139,6 +139,28 @@ def test_one_term_alone_is_left_alone() -> None:
     assert play(brain_of({"a": 1.0}), *[{"a": float(place)} for place in range(1, 20)]) == []
 
 
+def test_the_baseline_lasts_until_two_terms_have_been_read() -> None:
+    """A third one that comes later keeps its weight, and is told of; as long as it only looks, nothing is."""
+    brain = brain_of({"a": 1.0, "b": 1.0, "c": 1.0})
+    assert play(brain, {"a": 1.0}) == []
+    assert brain.unread(50) == []
+    assert play(brain, *[{"a": 1.0, "b": 0.0}] * 3, start=1) == []
+    assert brain.unread(200) == ["b", "c"]
+    assert len(play(brain, {"a": 1.0, "b": 4.0}, start=4)) == 2
+    play(brain, *[{"a": 1.0, "b": 4.0, "c": 2.0}] * 3, start=5)
+    assert brain.unread(400) == ["c"]
+    assert brain.weights["c"] == 1.0
+
+
+def test_a_weight_that_comes_to_a_bound_is_told() -> None:
+    """One that was given there has not come to it."""
+    brain = brain_of({"a": 100.0, "b": 1.0}, shares="even")
+    play(brain, *[{"a": 1.0, "b": 1.0}] * 2)
+    assert brain.at_bounds() == []
+    play(brain := brain_of(shares="even"), *[{"a": 1.0, "b": 1e-6}] * 2)
+    assert (brain.weights["b"], brain.at_bounds()) == (100.0, ["b"])
+
+
 def test_a_given_weight_beyond_a_bound_moves_the_bound() -> None:
     """It is not cut before anything has been seen."""
     brain = brain_of({"a": 500.0, "b": 1.0}, max_weight=100.0)
