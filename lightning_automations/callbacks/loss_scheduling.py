@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_automations.callbacks.base import AutomationCallback
-from lightning_automations.callbacks.loss_terms import LoggedTerms, checked_term
+from lightning_automations.callbacks.loss_terms import LoggedTerms, checked_term, returned_terms
 from lightning_automations.callbacks.ranks import Across
 from lightning_automations.callbacks.term_gradients import TermGradients
 from lightning_automations.callbacks.weighted_losses import read_weights, write_weights
@@ -26,7 +26,7 @@ __all__ = ["DynamicLossScheduling"]
 
 _NO_WEIGHTS = (
     "stays out of this run: the module has no loss_weights that can be written (a mapping from the names of its terms "
-    "to their weights; WeightedLosses adds what is needed)"
+    "to their weights, or a buffer; WeightedLosses adds what is needed)"
 )
 _NO_TERMS = (
     "no term has been read: return them from the training step under loss_terms, or name the logged ones in terms"
@@ -52,8 +52,9 @@ class DynamicLossScheduling(AutomationCallback):
 
     The module has ``loss_weights``, a mapping from names to numbers or to tensors of one element (``ParameterDict``,
     buffers), and reads it at every step. Its training step returns the unweighted terms under ``loss_terms``, or they
-    are logged and ``terms`` names them. The mixin ``WeightedLosses`` adds both. A module without ``loss_weights`` is
-    left alone.
+    are logged and ``terms`` names them. The mixin ``WeightedLosses`` adds both. ``loss_weights`` may also be a buffer
+    with one entry for each of ``loss_terms``, in their order; its entries are called 0, 1, .... A module without
+    ``loss_weights`` is left alone.
 
     After ``baseline_iterations`` steps the weights are calibrated (``auto_calibrate``), and then follow the terms by
     ``method``. A changed weight changes what the loss means: the learning-rate automation and the stopper look anew.
@@ -130,8 +131,10 @@ class DynamicLossScheduling(AutomationCallback):
 
     def after_batch(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any) -> None:
         self._gradients.after_batch(pl_module)
-        terms = outputs.get("loss_terms") if isinstance(outputs, Mapping) else None
-        terms = {**terms} if isinstance(terms, Mapping) else {}
+        if not self._has_weights:
+            return
+        in_order = isinstance(pl_module.loss_weights, Tensor)
+        terms = returned_terms(outputs, self._readings, in_order=in_order)
         if self.settings.terms:
             terms |= self._logged.new_values(trainer.callback_metrics)
         for name, readings in self._readings.items():

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from numbers import Real
 from typing import Any
 
 from torch import Tensor
 
-__all__ = ["LoggedTerms", "checked_term"]
+__all__ = ["LoggedTerms", "checked_term", "returned_terms"]
+
+
+def returned_terms(outputs: Any, names: Collection[str], *, in_order: bool) -> dict[str, Any]:
+    """The terms that a training step has returned, by the names of their weights; none where it has returned none.
+
+    Args:
+        outputs: What the training step has returned.
+        names: Those of the weights.
+        in_order: The weights are entries of a tensor: the terms stand in their order, whatever their names are. Where
+            one is missing it cannot be said which, and none is taken.
+    """
+    terms = outputs.get("loss_terms") if isinstance(outputs, Mapping) else None
+    if not isinstance(terms, Mapping):
+        return {}
+    if not in_order:
+        return {**terms}
+    return dict(zip(names, terms.values(), strict=True)) if len(terms) == len(names) else {}
 
 
 def checked_term(name: str, term: Any) -> Tensor | float:

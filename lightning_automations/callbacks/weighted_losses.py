@@ -74,15 +74,14 @@ def drop_term_graphs(module: LightningModule) -> None:
 def read_weights(module: LightningModule) -> dict[str, float] | None:
     """The weights of a module, read once at the start; None where it has none that can be written.
 
-    They may be numbers, or tensors of one element (a ``ParameterDict``, a mapping of buffers).
+    They may be numbers, or tensors of one element (a ``ParameterDict``, a mapping of buffers), by their names, or the
+    entries of a tensor (a buffer), by their places.
 
     Raises:
         ConfigError: If one is no finite number, or a tensor of integers, which would lose the fraction of a weight.
     """
-    weights = getattr(module, "loss_weights", None)
-    if not isinstance(weights, Mapping) and not isinstance(weights, torch.nn.ParameterDict):
-        return None
-    if _is_made_anew(module):
+    weights = _entries(getattr(module, "loss_weights", None))
+    if weights is None or _is_made_anew(module):
         return None
     problems = [
         Problem(path=f"loss_weights.{name}", expected="a finite number, or a floating-point tensor of one", got=got)
@@ -92,6 +91,13 @@ def read_weights(module: LightningModule) -> dict[str, float] | None:
     if problems:
         raise ConfigError(problems)
     return {name: float(weight) for name, weight in weights.items()}
+
+
+def _entries(held: Any) -> Any:
+    """The weights by their names: a mapping itself, of a tensor its entries by their places, else None."""
+    if isinstance(held, Tensor) and held.ndim == 1:
+        return {str(place): entry for place, entry in enumerate(held.unbind())}
+    return held if isinstance(held, (Mapping, torch.nn.ParameterDict)) else None
 
 
 def _unfit(name: Any, weight: Any) -> str | None:
@@ -110,11 +116,12 @@ def _unfit(name: Any, weight: Any) -> str | None:
 def write_weights(module: LightningModule, weights: Mapping[str, float]) -> None:
     """Give a module these weights: numbers in a mapping of its own, tensors in place and without a wait."""
     held: Any = module.loss_weights
-    numbers = {name: weight for name, weight in weights.items() if not isinstance(held[name], Tensor)}
+    entries = _entries(held)
+    numbers = {name: weight for name, weight in weights.items() if not isinstance(entries[name], Tensor)}
     for name, weight in weights.items():
         if name not in numbers:
             with torch.no_grad():
-                held[name].fill_(weight)
+                entries[name].fill_(weight)
     if not numbers:
         return
     of_property = _property_of(module)
@@ -138,6 +145,8 @@ def _is_made_anew(module: LightningModule) -> bool:
     if of_property is None or of_property.fset is not None:
         return False
     first, second = of_property.__get__(module), of_property.__get__(module)
+    if isinstance(first, Tensor):
+        return bool(first.data_ptr() != second.data_ptr())
     if all(isinstance(value, Tensor) and value is second[name] for name, value in first.items()):
         return False
     return first is not second or not isinstance(first, MutableMapping)

@@ -64,14 +64,34 @@ class Buffers(Held):
         self.loss_weights = {"squared": self.squared, "absolute": self.absolute}  # type: ignore[dict-item]
 
 
-@pytest.mark.parametrize("kind", [Held, Parameters, Buffers])
-def test_weights_of_any_kind_are_calibrated(kind: Callable[[], Held]) -> None:
+class Vector(Regression):
+    """All weights in one buffer, in the order of the terms; in some steps one of them is missing."""
+
+    def __init__(self, *, missing: bool = False) -> None:
+        super().__init__()
+        self.missing = missing
+        self.register_buffer("loss_weights", torch.tensor([1.0, 0.2]))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = self.loss(batch)
+        nothing = loss - loss.detach()
+        terms = {"squared": 4.0 + nothing, "absolute": 1.0 + nothing}
+        loss = (self.loss_weights * torch.stack([*terms.values()])).sum()
+        if self.missing and batch_idx % 2:
+            terms = {"absolute": terms["absolute"]}
+        return {"loss": loss, "loss_terms": {name: term.detach() for name, term in terms.items()}}
+
+
+@pytest.mark.parametrize("kind", [Held, Parameters, Buffers, Vector, lambda: Vector(missing=True)])
+def test_weights_of_any_kind_are_calibrated(kind: Callable[[], Any]) -> None:
     """Shares of 1 to 0.2 for sizes of 4 and 1, and a loss of 4.2 as before."""
     module, automation = kind(), DynamicLossScheduling(**SETTINGS)
     fit(module, automation)
-    weights = {name: float(weight) for name, weight in module.loss_weights.items()}
-    assert weights["squared"] * 4.0 / weights["absolute"] == pytest.approx(5.0, rel=1e-3)
-    assert weights["squared"] * 4.0 + weights["absolute"] == pytest.approx(4.2, rel=1e-3)
+    held = module.loss_weights
+    squared, absolute = held if isinstance(held, torch.Tensor) else (held["squared"], held["absolute"])
+    squared, absolute = float(squared), float(absolute)
+    assert squared * 4.0 / absolute == pytest.approx(5.0, rel=1e-3)
+    assert squared * 4.0 + absolute == pytest.approx(4.2, rel=1e-3)
     assert [item.step for item in automation.adjustments] == [16, 16]
 
 
@@ -101,6 +121,15 @@ class Settable(OfProperty):
         self.own = weights
 
 
+class Joined(OfProperty):
+    """A property that makes a tensor of what is held."""
+
+    @property
+    def loss_weights(self) -> torch.Tensor:  # type: ignore[override]
+        """Another one at each reading."""
+        return torch.tensor([*self.own.values()])
+
+
 class Copied(OfProperty):
     """A property that gives a copy: what is written to it is lost."""
 
@@ -118,11 +147,15 @@ def test_weights_behind_a_property_are_changed(kind: Callable[[], Any]) -> None:
     assert module.own["squared"] * 4.0 / module.own["absolute"] == pytest.approx(5.0, rel=1e-3)
 
 
-def test_weights_that_cannot_be_written_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("kind", [Copied, Joined])
+def test_weights_that_cannot_be_written_are_left_alone(
+    kind: Callable[[], Any], caplog: pytest.LogCaptureFixture
+) -> None:
     """And that is told."""
     caplog.set_level(logging.INFO, logger="lightning_automations")
-    automation = DynamicLossScheduling(**SETTINGS)
-    fit(Copied(), automation)
+    module, automation = kind(), DynamicLossScheduling(**SETTINGS)
+    module.weighted = lambda **terms: {"loss": sum(terms.values()), "loss_terms": terms}
+    fit(module, automation)
     assert caplog.text.count("no loss_weights that can be written") == 1
     assert not automation.adjustments
 
