@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import subprocess
 import sys
@@ -16,6 +17,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 FEATURES = 4
+
+
+@atexit.register
+def _leave_process_group() -> None:
+    """A rank that ends while threads of its group are at work may be aborted ("terminate called without ...")."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 class Regression(pl.LightningModule):
