@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import CellType
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from lightning_automations.lightning_internals import training_loaders
+from lightning_automations.probes.rewinding import RandomStates
 
 __all__ = ["accumulates", "exchange_obstacle", "growth_obstacle", "obstacle_within_epoch"]
+
+log = logging.getLogger(__name__)
 
 HORIZONS = ("total_steps", "T_max", "total_iters")
 """Attributes in which torch's schedulers keep their length."""
 SAME_LENGTH = 0.1
 """Relative difference up to which a schedule counts as one that was made for the whole run."""
+
+_EMPTY_CELL = CellType()
 
 ACCUMULATION_SCHEDULER = "GradientAccumulationScheduler"
 ACCUMULATION_OWNERS = (ACCUMULATION_SCHEDULER, "StochasticWeightAveraging")
@@ -76,8 +87,8 @@ def loader_obstacle(trainer: Trainer) -> str | None:
         return "the training data are no DataLoader over a dataset with a length"
     if not isinstance(getattr(sampler, "batch_size", None), int):
         return "the training loader's batches are made by a batch sampler without a batch_size"
-    if not hasattr(getattr(sampler, "sampler", sampler), "__len__"):
-        return "the training loader's sampler has no length"
+    if not hasattr(getattr(sampler, "sampler", None), "__len__"):
+        return "the training loader's batch sampler has no sampler with a length, which tells the samples of an epoch"
     if not _follows_its_size(sampler):
         return "the training loader's batch sampler does not follow its batch_size"
     if trainer.overfit_batches:  # type: ignore[attr-defined]
@@ -91,14 +102,42 @@ def _classes_of_callbacks(trainer: Trainer) -> set[str]:
 
 
 def _follows_its_size(sampler: Any) -> bool:
-    """Whether a batch sampler makes larger batches when its ``batch_size`` is set; others are tried."""
+    """Whether a batch sampler makes larger batches when its ``batch_size`` is set; those of other classes are tried.
+
+    ``__len__`` may be torch's and follow while ``__iter__`` does not: samples of each epoch would be left out.
+    """
     if type(sampler) is BatchSampler:
         return True
-    size, batches = sampler.batch_size, len(sampler)
-    sampler.batch_size = 2 * size
-    follows = hasattr(sampler, "sampler") and len(sampler) in (batches // 2, -(-batches // 2))
-    sampler.batch_size = size
-    return follows
+    samples, size = len(sampler.sampler), 2 * sampler.batch_size
+    with _nothing_drawn(sampler):
+        try:
+            trial = copy.copy(sampler)
+            vars(trial).update({name: copy.copy(value) for name, value in vars(sampler).items() if _changes(value)})
+            trial.batch_size = size
+            lengths = (samples // size, -(-samples // size))
+            return len(trial) in lengths and len(next(iter(trial), ())) == min(size, samples)
+        except Exception as error:
+            log.debug("%s was not tried", type(sampler).__name__, exc_info=error)
+            return False
+
+
+def _changes(value: Any) -> bool:
+    """Whether it is a container that an iteration may change, as by a shuffle in place."""
+    return isinstance(value, (list, dict, set))
+
+
+@contextmanager
+def _nothing_drawn(sampler: Any) -> Iterator[None]:
+    """Random generators, the sampler's own among them, go on from where they were."""
+    own = [value for holder in (sampler, sampler.sampler) for value in getattr(holder, "__dict__", {}).values()]
+    generators = [(value, value.get_state()) for value in own if isinstance(value, torch.Generator)]
+    states = RandomStates(torch.device("cpu"))
+    try:
+        yield
+    finally:
+        states.put_back()
+        for generator, state in generators:
+            generator.set_state(state)
 
 
 def _schedule_for_the_run(trainer: Trainer) -> str | None:
@@ -117,7 +156,22 @@ def _lengths(scheduler: Any) -> list[float]:
     """The lengths in steps that a scheduler, or those inside it, was made for."""
     inside = [length for item in getattr(scheduler, "_schedulers", []) for length in _lengths(item)]
     own = [getattr(scheduler, name) for name in HORIZONS if isinstance(getattr(scheduler, name, None), (int, float))]
-    # Functions made by functools.partial, as in transformers: their whole numbers are counts of steps.
-    functions = getattr(scheduler, "lr_lambdas", [])
-    counts = [value for item in functions for value in getattr(item, "keywords", {}).values() if isinstance(value, int)]
+    counts = [value for item in getattr(scheduler, "lr_lambdas", []) for value in _whole_numbers_of(item)]
     return [*own, *counts, *inside, sum(inside)]
+
+
+def _whole_numbers_of(function: Any) -> list[int]:
+    """Those that a function of the step was made with, which may be counts of steps.
+
+    ``functools.partial`` keeps them as keywords (as in transformers), an object as attributes, an ordinary function as
+    defaults, in the variables around it, or written in its code.
+    """
+    code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None) or ()
+    values = [
+        *getattr(function, "keywords", {}).values(),
+        *getattr(function, "__dict__", {}).values(),
+        *(getattr(function, "__defaults__", None) or ()),
+        *(cell.cell_contents for cell in cells if cell != _EMPTY_CELL),
+        *(code.co_consts if code is not None else ()),
+    ]
+    return [value for value in values if isinstance(value, int)]

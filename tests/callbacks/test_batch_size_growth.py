@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,16 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, RichProgressBar, TQDMProgressBar
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Sampler, SequentialSampler
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+)
 
 from lightning_automations import AdaptiveGradientClipping, DynamicBatchSizeOptimizer
 from lightning_automations.core.events import Event, EventKind
@@ -362,11 +372,54 @@ class StubbornBatches(FixedBatches):
     """One whose batch_size says nothing about its batches."""
 
     batch_size = 8
+    sampler = range(SAMPLES)
+
+
+class AloneBatches(StubbornBatches):
+    """One that does not say how many samples it gives."""
+
+    sampler = None  # type: ignore[assignment]
+
+
+class PreparedBatches(BatchSampler):
+    """Batches that were made before: torch's ``__len__`` follows the batch_size, they do not."""
+
+    def __init__(self) -> None:
+        super().__init__(SequentialSampler(Numbers()), batch_size=8, drop_last=False)
+        self.batches = [*super().__iter__()]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        random.shuffle(self.batches)
+        return iter(self.batches)
+
+
+class SealedBatches(PreparedBatches):
+    """One whose size cannot be set."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__:
+            raise AttributeError(name)
+        super().__setattr__(name, value)
 
 
 def one_cycle(optimizer: Any) -> Any:
     """A schedule for exactly this run: 2 epochs of 6 steps."""
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=12)
+
+
+def falling(optimizer: Any, steps: int) -> Any:
+    """The same length in a function's surroundings."""
+    return LambdaLR(optimizer, lambda step: 1 - step / steps)
+
+
+class Falling:
+    """The same length in an object."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def __call__(self, step: int) -> float:
+        return 1 - step / self.steps
 
 
 def cosine_after_warmup(optimizer: Any) -> Any:
@@ -382,9 +435,16 @@ def cosine_after_warmup(optimizer: Any) -> Any:
         (lambda: DataLoader(Stream(), batch_size=8), None, "no DataLoader over a dataset with a length"),
         (lambda: DataLoader(Numbers(), batch_sampler=FixedBatches()), None, "without a batch_size"),
         (lambda: DataLoader(Numbers(), batch_sampler=StubbornBatches()), None, "does not follow"),
-        (lambda: DataLoader(Numbers(), batch_size=8, sampler=WithoutLength()), None, "sampler has no length"),
+        (lambda: DataLoader(Numbers(), batch_sampler=PreparedBatches()), None, "does not follow"),
+        (lambda: DataLoader(Numbers(), batch_sampler=SealedBatches()), None, "does not follow"),
+        (lambda: DataLoader(Numbers(), batch_sampler=AloneBatches()), None, "has no sampler with a length"),
+        (lambda: DataLoader(Numbers(), batch_size=8, sampler=WithoutLength()), None, "has no sampler with a length"),
         (lambda: [loader(), loader()], None, "2 training loaders"),
         (loader, one_cycle, "OneCycleLR"),
+        (loader, lambda optimizer: falling(optimizer, 12), "LambdaLR"),
+        (loader, lambda optimizer: LambdaLR(optimizer, lambda step, of=12: 1 - step / of), "LambdaLR"),
+        (loader, lambda optimizer: LambdaLR(optimizer, lambda step: 1 - step / 12), "LambdaLR"),
+        (loader, lambda optimizer: LambdaLR(optimizer, Falling(12)), "LambdaLR"),
         (loader, cosine_after_warmup, "SequentialLR"),
     ],
 )
@@ -437,6 +497,26 @@ def test_a_custom_batch_sampler_with_a_batch_size_grows() -> None:
     sampler = Own(SequentialSampler(Numbers()), batch_size=8, drop_last=False)
     make_trainer([growing(module)], max_epochs=2).fit(module, DataLoader(Numbers(), batch_sampler=sampler))
     assert module.sizes == [8] * 6 + [16] * 3
+
+
+class Shuffled(BatchSampler):
+    """Torch's under another name, with a random generator of its own."""
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(3)
+        super().__init__(RandomSampler(Numbers(), generator=generator), batch_size=8, drop_last=False)
+
+
+@pytest.mark.parametrize("kind", [PreparedBatches, Shuffled])
+def test_trying_a_batch_sampler_draws_no_random_number(kind: Any) -> None:
+    """The batches come in the order in which they come without the automation."""
+    orders = []
+    for callbacks in ([], [DynamicBatchSizeOptimizer(effective_batch="grow")]):
+        module = Counting()
+        random.seed(3)
+        make_trainer(callbacks, max_epochs=1).fit(module, DataLoader(Numbers(), batch_sampler=kind()))
+        orders.append(module.epochs)
+    assert orders[0] == orders[1] != [[*range(SAMPLES)]]
 
 
 def test_a_dry_run_changes_nothing_and_tells_what_it_would_do() -> None:
